@@ -1,0 +1,108 @@
+"""Parsing what the control machine says of stages, groups and hosts; every stage is checked whole. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from deploy.settings.commands import command_of, health_part
+from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
+from deploy.settings.levels import Place, walk
+from deploy.settings.roots import root_problems
+from deploy.settings.schema import DEADLINE_KEYS
+from deploy.settings.section import NAME, USER, Section, did_you_mean, plain
+from deploy.settings.stage import check_stage
+
+_WORD = r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*"
+_ADDRESS = r"[A-Za-z0-9][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*"
+
+
+def operator_of(mapping: object, where: str = "fabric.yaml") -> OperatorSettings:
+    """Parse the ``deploy`` mapping, Fabric's or a plain one. Raises Refused with every problem of every stage.
+
+    The values of release keys are left alone: they count only in a tag's own file.
+    """
+    problems: list[str] = []
+    top = Section(plain(mapping), "", problems)
+    places = walk(top)
+    layers = {(place.level, place.stage, place.name): _layer(place) for place in places}
+    names = [place.stage for place in places if place.level == "stage"]
+    stages = {name: _declared(name, places, layers) for name in [*names, SANDBOX]}
+    settings = OperatorSettings(
+        app=top.text("app", NAME, says="a word"),
+        python=top.text("python", says='a version such as "3.11", in quotes'),
+        default_stage=top.text("default_stage", NAME, says="a stage name"),
+        stages=stages,
+    )
+    if settings.default_stage and settings.default_stage not in stages:
+        top.note("default_stage", f"no such stage{did_you_mean(settings.default_stage, stages)}")
+    for declared in stages.values():
+        problems += check_stage(settings, declared)
+    if problems:
+        raise refused(where, problems)
+    return settings
+
+
+def _declared(name: str, places: Sequence[Place], layers: Mapping[tuple[str, str, str], Layer]) -> Declared:
+    app = places[0].section
+    section = next((p.section for p in places if p.level == "stage" and p.stage == name), Section(None, "", []))
+
+    def of(level: str) -> dict[str, Layer]:
+        return {p.name: layers[level, name, p.name] for p in places if p.level == level and p.stage == name}
+
+    stage = layers.get(("stage", name, ""), Layer())
+    return Declared(
+        name=name,
+        layer=layers["app", "", ""].under(stage),
+        groups=of("group"),
+        hosts=of("host"),
+        tags=_tags(section) or _tags(app) or "any",
+        allowed_signers=section.text("allowed_signers") or app.text("allowed_signers"),
+        wait_s=next((w for s in (section, app) if (w := s.seconds("wait_s", zero=True)) is not None), 0.0),
+    )
+
+
+def _tags(section: Section) -> str | None:
+    return section.choice("tags", ("any", "annotated", "signed"))
+
+
+def _layer(place: Place) -> Layer:
+    section = place.section
+    is_host = place.level == "host"
+    return Layer(
+        root=_root(section),
+        restart=command_of(section, "restart"),
+        stop=command_of(section, "stop"),
+        health=health_part(section.section("health")),
+        keep=section.integer("keep", 1, 1000),
+        known_hosts=section.words("known_hosts", says="a path or a list of paths"),
+        user=section.text("user", USER, says="a user name"),
+        port=section.integer("port", 1, 65535),
+        identity=section.text("identity", says="a path"),
+        deadlines=_deadlines(section.section("deadlines")),
+        allow_root=section.boolean("allow_root"),
+        build_user=section.text("build_user", USER, says="a user name"),
+        accept_seal=section.choice("accept_seal", ("kernel", "pip")),
+        service=section.text("service"),
+        # At app level `python` is the release's version; only below it is it a command to start.
+        python=None
+        if place.level == "app"
+        else section.text("python", _WORD, says="one command word, such as python3.11"),
+        address=section.text("address", _ADDRESS, says="a name or IP") if is_host else None,
+        groups=section.words("groups", NAME, says="a list of group names") if is_host else None,
+        local=section.boolean("local") if is_host else None,
+    )
+
+
+def _root(section: Section) -> str | None:
+    root = section.text("root", r"(?s).+", says="an absolute path")
+    if root is None:
+        return None
+    for problem in root_problems(root):
+        section.note("root", problem)
+    return root.rstrip("/")
+
+
+def _deadlines(section: Section) -> dict[str, float]:
+    names = [name for name, *_ in DEADLINE_KEYS]
+    section.only(names)
+    return {name: found for name in names if (found := section.seconds(name)) is not None}

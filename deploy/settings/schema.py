@@ -1,0 +1,118 @@
+"""One table of every settings key: scope, where it may stand, shape, default, one line. Reads and validates nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Scope = Literal["release", "operator"]
+Level = Literal["app", "stage", "group", "host"]
+
+ALL: tuple[Level, ...] = ("app", "stage", "group", "host")
+APP: tuple[Level, ...] = ("app",)
+STAGE: tuple[Level, ...] = ("app", "stage")
+MACHINE: tuple[Level, ...] = ("stage", "group", "host")
+HOST: tuple[Level, ...] = ("host",)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One settings key. ``levels`` says where it may stand; a narrower level overrides a wider one."""
+
+    name: str
+    scope: Scope
+    levels: tuple[Level, ...]
+    shape: str
+    default: str
+    doc: str
+
+
+KEYS: tuple[Key, ...] = (
+    Key("app", "release", APP, "word", "required", "The application's name, as hosts and messages show it."),
+    Key("python", "release", APP, '"MAJOR.MINOR"', "required", "The Python that the closure is locked for."),
+    Key("requirements", "release", APP, "word", "app", "NAME of requirements/NAME.txt and pylock.NAME.toml."),
+    Key("subdirectory", "release", APP, "path", "(all)", "Ship only this folder, relative to fabric.yaml."),
+    Key("exclude", "release", APP, "list of globs", "[]", "What not to ship; without a slash, a name at any depth."),
+    Key("shared", "release", APP, "{dirs, files}", "{}", "Paths in src/ that outlive releases, kept in ROOT/shared."),
+    Key("env_files", "release", APP, "list of paths", "[]", "KEY=VALUE files on the host, given to hooks; secrets."),
+    Key("site_packages", "release", APP, "link | copy", "link", "How a release's venv gets its packages."),
+    Key("environment", "release", ALL, "{NAME: text}", "{}", "Variables for hooks and probes; merged name by name."),
+    Key("hooks", "release", ALL, "{point: COMMANDS}", "{}", "What runs at which point; a narrower level replaces it."),
+    Key("default_stage", "operator", APP, "stage name", "sandbox*", "The stage of a command that names none."),
+    Key("stages", "operator", APP, "{NAME: stage}", "{}", "Named fleets; `sandbox` always exists."),
+    Key("tags", "operator", STAGE, "any | annotated | signed", "any", "Which tags this stage accepts."),
+    Key("allowed_signers", "operator", STAGE, "path", "none", "ssh allowed-signers file for `tags: signed`."),
+    Key("wait_s", "operator", STAGE, "seconds", "0", "How long to wait for a lock that somebody else holds."),
+    Key("root", "operator", ALL, "absolute path", "required", "ROOT on the host; releases live below it."),
+    Key("restart", "operator", ALL, "COMMAND", "none", "Run after every switch, as deploy, in the release's src/."),
+    Key("stop", "operator", ALL, "COMMAND", "none", "Run when a first release is withdrawn."),
+    Key("health", "operator", ALL, "health", "none", "How a host proves that the release serves."),
+    Key("keep", "operator", ALL, "count", "5", "How many good releases a host keeps."),
+    Key("known_hosts", "operator", ALL, "path or list", "ssh's own", "Files that hold the hosts' keys."),
+    Key("user", "operator", ALL, "user name", "ssh's own", "Who logs in on the host."),
+    Key("port", "operator", ALL, "1-65535", "ssh's own", "The SSH port."),
+    Key("identity", "operator", ALL, "path", "ssh's own", "The private key to log in with."),
+    Key("deadlines", "operator", ALL, "deadlines", "see below", "Seconds after which a silent step is dead."),
+    Key("allow_root", "operator", ALL, "true | false", "false", "Let the host program run as uid 0."),
+    Key("build_user", "operator", ALL, "user name", "none", "With allow_root: who runs builds and hooks."),
+    Key("accept_seal", "operator", ALL, "kernel | pip", "kernel", "The weakest seal that a build may run under."),
+    Key("service", "operator", ALL, "text", "none", "What a sandbox host's supervisor runs, e.g. `gunicorn app.wsgi`."),
+    Key("hosts", "operator", ("stage",), "{NAME: host} or list", "required", "The machines of a stage."),
+    Key("groups", "operator", ("stage",), "{NAME: overrides}", "{}", "Settings shared by the hosts of a group."),
+    Key("groups", "operator", HOST, "list of names", "[]", "The groups this host is in; a later one wins."),
+    Key("python", "operator", MACHINE, "command word", "python + version", "The interpreter the host program runs on."),
+    Key("address", "operator", HOST, "name or IP", "the host's name", "Where SSH connects to."),
+    Key("local", "operator", HOST, "true | false", "false", "A directory of this machine instead of an SSH host."),
+)
+
+HOOK_KEYS: tuple[tuple[str, str, str, str], ...] = (
+    ("run", "text or list", "required", "Text for /bin/sh -c, or a list: program and arguments."),
+    ("once", "true | false", "false", "Once for the fleet instead of on each host."),
+    ("on", "list", "by point", "deploy, rollback; before_activate defaults to deploy only."),
+    ("timeout_s", "seconds", "600", "Deadline; then the command and its descendants end."),
+    ("idempotent", "true | false", "false", "May run again where its outcome is unknown."),
+    ("user", "user name", "deploy's", "Run as this user (`sudo -n -u`)."),
+    ("sealed", "true | false", "false", "Run without network, as builds do."),
+)
+COMMAND_KEYS: tuple[tuple[str, str, str, str], ...] = (
+    ("run", "text or list", "required", "Text for /bin/sh -c, or a list: program and arguments."),
+    ("timeout_s", "seconds", "600", "Deadline; then the command and its descendants end."),
+    ("user", "user name", "deploy's", "Run as this user (`sudo -n -u`)."),
+)
+HEALTH_KEYS: tuple[tuple[str, str, str, str], ...] = (
+    ("url", "http(s) URL", "one of three", "Asked from the host itself."),
+    ("socket", "path", "one of three", "A unix socket that speaks HTTP; absolute, or relative to ROOT."),
+    ("command", "COMMAND", "one of three", "Healthy when it exits 0."),
+    ("path", "URL path", "the url's", "What to ask for; starts with a slash."),
+    ("host_header", "text", "the url's", "The Host header to send."),
+    ("expect_status", "status or list", "200", "Answers that count as healthy."),
+    ("successes", "count", "2", "How many in a row."),
+    ("timeout_s", "seconds", "60", "The whole wait."),
+    ("interval_s", "seconds", "0.5", "Between two questions."),
+)
+DEADLINE_KEYS: tuple[tuple[str, str, str, str], ...] = (
+    ("connect_s", "seconds", "10", "TCP connect and SSH greeting."),
+    ("auth_s", "seconds", "20", "SSH authentication."),
+    ("silence_s", "seconds", "20", "Without a heartbeat the line is dead."),
+    ("step_s", "seconds", "1800", "One step on a host, builds included."),
+)
+SHARED_KEYS: tuple[tuple[str, str, str, str], ...] = (
+    ("dirs", "list of paths", "[]", "Folders, relative to src/."),
+    ("files", "list of paths", "[]", "Files, relative to src/."),
+)
+
+
+def keys_at(level: Level) -> dict[str, Key]:
+    """The keys that may stand at one level, by name."""
+    return {key.name: key for key in KEYS if level in key.levels}
+
+
+def misplaced(name: str, level: Level) -> str | None:
+    """Say where a known key belongs when it cannot stand at ``level``; None when no key has that name."""
+    known = [key for key in KEYS if key.name == name]
+    if not known:
+        return None
+    places = ", ".join(level for key in known for level in key.levels)
+    if known[0].scope == "release":
+        return f"belongs to the release scope (the tag's own file), at level: {places}; not at {level} level"
+    return f"belongs to the operator scope (the control machine), at level: {places}; not at {level} level"

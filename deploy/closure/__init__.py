@@ -1,0 +1,13 @@
+"""The closure: ``requirements/`` and ``vendor/``, locked, fetched and proven closed.
+
+``lock`` writes the pins, ``fetch`` fills ``vendor/`` (these two use the configured index); ``check`` proves offline
+that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it into what a manifest says.
+"""
+
+from __future__ import annotations
+
+from .model import Archive, Build, Lock, LockTarget
+from .proof import check, read
+from .source import Source, WorkTree
+
+__all__ = ["Archive", "Build", "Lock", "LockTarget", "Source", "WorkTree", "check", "read"]

@@ -1,0 +1,109 @@
+"""Packing: a resolved tag to a bundle, or every reason why not. Reads git objects only, contacts no host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deploy import closure
+from deploy.bundle.contents import MEMORY, Bundle
+from deploy.bundle.git import NO_HOST, GitFailed, Missing, Objects
+from deploy.bundle.layout import find_layout, shipped
+from deploy.bundle.repository import Repository, ResolvedTag, missing_objects
+from deploy.bundle.tree import LINK, Blobs, Digest, Entry, GitSource, LfsPointer, entries, lfs_refused, links_out
+from deploy.closure import plan
+from deploy.errors import Refused
+from deploy.settings.release import ReleaseSettings
+from deploy.wire.manifest import Archive, Manifest, Target, TreeFile
+from deploy.wire.names import Sha256
+
+
+def pack(repository: Repository, resolved: ResolvedTag) -> Bundle:
+    """Make the bundle of a resolved tag: its own settings, its files, its closure, checked whole.
+
+    Raises Refused with every problem of one kind: settings, tree (submodules, Git LFS, links that leave it, files
+    under shared paths), closure, missing objects.
+    """
+    objects = Objects(repository.git)
+    try:
+        return _pack(repository, resolved, objects)
+    except BaseException as error:
+        objects.close()
+        if isinstance(error, Missing):
+            raise missing_objects(resolved.tag, str(error)) from error
+        if isinstance(error, GitFailed):
+            raise Refused(NO_HOST, f"git cannot read tag {resolved.tag}: {error}", "git fsck") from error
+        raise
+
+
+def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bundle:
+    tree = entries(repository.git, resolved.tree)
+    blobs = Blobs(objects, repository.git_folder / MEMORY)
+    layout, settings = find_layout(tree, blobs, repository.prefix, resolved.tag)
+    chosen = shipped(tree, layout, settings)
+    _check_links(chosen, blobs)
+    digests = _digests(chosen, blobs)
+    source = GitSource(tree, blobs, layout.closure)
+    targets, archives = _closure(source, settings.requirements)
+    _check_python(targets, settings, resolved.tag)
+    files = tuple(
+        TreeFile(path, entry.mode, digests[path].sha256, digests[path].size) for path, entry in sorted(chosen.items())
+    )
+    manifest = Manifest(
+        app=settings.app,
+        tag=resolved.tag,
+        commit=resolved.commit,
+        tree=resolved.tree,
+        tag_object=resolved.tag_object,
+        subdirectory=layout.shipped,
+        files=files,
+        archives=archives,
+        targets=targets,
+        settings=settings.to_manifest(),
+    )
+    oids = {digests[path].sha256: entry.oid for path, entry in chosen.items()}
+    oids.update({digest: source.oid(f"vendor/{archive.name}") for digest, archive in archives.items()})
+    blobs.remember()
+    return Bundle(manifest, resolved, settings, oids, objects, blobs)
+
+
+def _closure(source: GitSource, requirements: str) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive]]:
+    lock = closure.check(source, requirements)
+    return plan.targets(lock), plan.archives(lock)
+
+
+def _digests(chosen: Mapping[str, Entry], blobs: Blobs) -> dict[str, Digest]:
+    found = {path: _digest(blobs, entry.oid) for path, entry in chosen.items()}
+    pointers = [path for path, digest in found.items() if digest is None]
+    if pointers:
+        raise lfs_refused(pointers)
+    return {path: digest for path, digest in found.items() if digest is not None}
+
+
+def _digest(blobs: Blobs, oid: str) -> Digest | None:
+    try:
+        return blobs.digest(oid)
+    except LfsPointer:
+        return None
+
+
+def _check_links(chosen: Mapping[str, Entry], blobs: Blobs) -> None:
+    links = {
+        path: blobs.read(entry.oid).decode("utf-8", "surrogateescape")
+        for path, entry in chosen.items()
+        if entry.mode == LINK
+    }
+    out = [path for path in links if links_out(links, path)]
+    if out:
+        raise Refused(
+            NO_HOST,
+            "links lead out of the shipped tree: on a host they would point at something the tag does not hold",
+            "make them relative and inside, or exclude them; what outlives releases belongs to `shared`",
+            problems=[f"{path!a} -> {links[path]!a}" for path in out],
+        )
+
+
+def _check_python(targets: tuple[Target, ...], settings: ReleaseSettings, tag: str) -> None:
+    pythons = sorted({target.python for target in targets})
+    if settings.python not in pythons:
+        why = f"tag {tag} asks for Python {settings.python}; its closure is locked for {', '.join(pythons) or 'none'}"
+        raise Refused(NO_HOST, why, "fab vendor.lock && fab vendor.fetch, commit, and tag again")

@@ -1,0 +1,159 @@
+"""The project's git repository: where it is, which tags it has, what a tag means. Reads refs and tag objects only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.bundle.git import NO_HOST, Git, GitFailed, Missing, Objects
+from deploy.errors import Refused
+from deploy.settings.section import did_you_mean
+from deploy.wire import names
+
+MAX_NESTING = 5
+HOW_TO_TAG = "git tag -a v1.2 -m 'what is new' && fab deploy"
+
+
+@dataclass(frozen=True)
+class ResolvedTag:
+    """One tag, resolved once: from here on only the object ids travel. ``tag_object`` is None for a lightweight tag."""
+
+    tag: str
+    commit: str
+    tree: str
+    tag_object: str | None
+    tagger: str | None
+    """Name, address and time as in the tag object; None for a lightweight tag."""
+    message: str
+    """The tag's message, or the commit's for a lightweight tag."""
+    committed_at_s: int
+    """The commit's time, seconds since 1970."""
+
+
+class Repository:
+    """A work tree's repository. ``folder`` is the project, ``prefix`` its path below ``top`` ('' or 'a/b')."""
+
+    def __init__(self, folder: Path) -> None:
+        """Find the repository around ``folder``. Raises Refused where there is none or git does not trust it."""
+        here = Git(folder)
+        try:
+            self.top = Path(here.text("rev-parse", "--show-toplevel"))
+            self.prefix = here.text("rev-parse", "--show-prefix").rstrip("/")
+            common = here.text("rev-parse", "--git-common-dir")
+        except GitFailed as error:
+            raise Refused(
+                NO_HOST, f"{folder} is in no git work tree: {error}", "run this in the project, or `git init`"
+            ) from error
+        self.git_folder = (folder / common).resolve()
+        self.git = Git(self.top)
+
+    def tags(self) -> tuple[str, ...]:
+        """Every deployable tag, newest first by the time it was made."""
+        found = self.git.text("for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/tags")
+        return tuple(tag for tag in map(_short, found.splitlines()) if names.is_tag(tag))
+
+    def tag_on_head(self) -> str:
+        """The one deployable tag on HEAD. Raises Refused where there is none, or more than one."""
+        try:
+            found = self.git.text("for-each-ref", "--points-at=HEAD", "--format=%(refname)", "refs/tags").splitlines()
+        except GitFailed as error:
+            raise Refused(NO_HOST, f"HEAD names no commit: {error}", f"commit first, then: {HOW_TO_TAG}") from error
+        every = [_short(ref) for ref in found]
+        tags = [tag for tag in every if names.is_tag(tag)]
+        if len(tags) == 1:
+            return tags[0]
+        if tags:
+            why = f"HEAD has {len(tags)} tags: {', '.join(tags)}"
+            raise Refused(NO_HOST, why, f"name the one to deploy: fab deploy:{tags[-1]}")
+        unfit = f" that may be deployed (it has {', '.join(map(ascii, every))})" if every else ""
+        raise Refused(NO_HOST, f"HEAD has no tag{unfit}", f"tag what you want to deploy: {HOW_TO_TAG}")
+
+    def notices(self, resolved: ResolvedTag) -> tuple[str, ...]:
+        """What the operator may have overlooked: changes that the tag does not hold. They never reach a host."""
+        found: list[str] = []
+        changed = [line for line in self.git.run("status", "--porcelain", "-z").split(b"\0") if line]
+        if changed:
+            found.append(
+                f"the work tree has {len(changed)} uncommitted changes; {resolved.tag} is deployed without them"
+            )
+        if self.git.text("rev-parse", "--verify", "--quiet", "HEAD") != resolved.commit:
+            found.append(f"HEAD is not at {resolved.tag}; the tag is deployed, not what is checked out")
+        return tuple(found)
+
+    def resolve(self, tag: str) -> ResolvedTag:
+        """Resolve ``tag`` through ``refs/tags/`` alone; a branch of the same name has no say.
+
+        Raises Refused: a name that may not be deployed, no such tag, a tag object made for another name, a tag of
+        something that is no commit, missing objects (git-check-ref-format(1), git-mktag(1)).
+        """
+        if not names.is_tag(tag):
+            why = f"{tag[:120]!a} cannot be deployed: a tag has letters, digits and . _ + -, 100 at most"
+            raise Refused(NO_HOST, why, f"name a tag such as v1.2{did_you_mean(tag[:120], self.tags())}")
+        try:
+            # Not rev-parse: where the ref is absent it goes on to guess refs/heads/refs/tags/TAG and the like.
+            oid = self.git.text("show-ref", "--verify", "--hash", "--", f"refs/tags/{tag}")
+        except GitFailed as error:
+            raise self._no_such(tag) from error
+        try:
+            with Objects(self.git) as objects:
+                return _peel(objects, tag, oid)
+        except Missing as error:
+            raise missing_objects(tag, str(error)) from error
+        except GitFailed as error:
+            raise Refused(NO_HOST, f"tag {tag} cannot be read: {error}", "git fsck") from error
+
+    def _no_such(self, tag: str) -> Refused:
+        known = self.tags()
+        why = f"there is no tag {tag}{did_you_mean(tag, known)}"
+        newest = f" (the newest: {', '.join(known[:5])})" if known else ""
+        step = f"git fetch origin tag {tag}, or name another{newest}, or tag the commit: git tag -a {tag} -m '...'"
+        return Refused(NO_HOST, why, step)
+
+
+def missing_objects(tag: str, oid: str) -> Refused:
+    """The error for a shallow or partial clone."""
+    why = f"the repository lacks object {oid}, which tag {tag} needs (a shallow or partial clone?)"
+    return Refused(NO_HOST, why, f"git fetch --refetch origin tag {tag}, or clone again without --depth and --filter")
+
+
+def _short(ref: str) -> str:
+    return ref.removeprefix("refs/tags/")
+
+
+def _peel(objects: Objects, tag: str, oid: str) -> ResolvedTag:
+    kind, content = objects.read(oid)
+    tag_object = tagger = message = None
+    commit = oid
+    for _ in range(MAX_NESTING):
+        if kind != "tag":
+            break
+        head, text = _split(content)
+        if tag_object is None:
+            tag_object, tagger, message = oid, head.get("tagger"), text
+            if head.get("tag") != tag:
+                why = f"refs/tags/{tag} points at the tag object of {head.get('tag')!a}: it was made for another name"
+                raise Refused(NO_HOST, why, f"tag the commit itself: git tag -d {tag} && git tag -a {tag} COMMIT")
+        commit = head["object"]
+        kind, content = objects.read(commit)
+    if kind != "commit":
+        raise Refused(NO_HOST, f"tag {tag} names a {kind}, not a commit", "tag the commit to deploy: " + HOW_TO_TAG)
+    head, text = _split(content)
+    return ResolvedTag(
+        tag=tag,
+        commit=commit,
+        tree=head["tree"],
+        tag_object=tag_object,
+        tagger=tagger,
+        message=text if message is None else message,
+        committed_at_s=int(head["committer"].rsplit(" ", 2)[1]),
+    )
+
+
+def _split(content: bytes) -> tuple[dict[str, str], str]:
+    """Header fields (the first of each name) and message of a tag or commit object."""
+    head, _, message = content.decode("utf-8", "replace").partition("\n\n")
+    fields: dict[str, str] = {}
+    for line in head.split("\n"):
+        name, _, value = line.partition(" ")
+        fields.setdefault(name, value)
+    return fields, message.strip()

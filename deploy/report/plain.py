@@ -1,0 +1,35 @@
+"""Progress without a terminal: stable lines, one event each, the host first, no ANSI. For pipes, CI logs and grep."""
+
+from __future__ import annotations
+
+import threading
+from typing import TextIO
+
+from deploy.events import Event, RunEnded, RunStarted
+from deploy.report.words import closing, describe
+
+
+class Plain:
+    """A sink of events; may be called from several threads."""
+
+    def __init__(self, out: TextIO, *, verbose: bool, log: str | None = None) -> None:
+        self._out = out
+        self._verbose = verbose
+        self._log = log
+        self._lock = threading.Lock()
+        self._hosts: tuple[str, ...] = ()
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, RunStarted):
+                self._hosts = event.hosts
+            if isinstance(event, RunEnded):
+                told = closing(event, self._hosts, self._log)
+            else:
+                told = describe(event, started=self._verbose)
+            if told:
+                self._out.write("\n".join(told) + "\n")
+                self._out.flush()
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,112 @@
+"""The answers of ``status`` and ``releases`` as rows of text. Pure: drawing them is ``deploy.report``'s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from deploy.report.text import escape, lines, moment
+
+STATUS_COLUMNS = ("HOST", "LIVE", "PROOF", "PREVIOUS", "BY", "WHEN", "SEAL")
+RELEASES_COLUMNS = ("HOST", "", "TAG", "RELEASE", "STATE", "BAD", "COMMIT", "BY", "WHEN")
+MARK = "->"
+"""Stands before the live release."""
+
+
+def status_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row per host, in the order of the fleet."""
+    return [_status_row(host) for host in _hosts(answer)]
+
+
+def releases_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row per host and release, newest first by the journal's sequence number: never by name or clock."""
+    rows: list[tuple[str, ...]] = []
+    for host in _hosts(answer):
+        known = cast("Sequence[Mapping[str, Any]]", host.get("releases") or [])
+        live = _release(host.get("current"))
+        name = _text(host.get("host"))
+        if not host.get("reachable", True):
+            rows.append((name, "", "unreachable", *[""] * 6))
+        for release in sorted(known, key=lambda one: int(one.get("seq") or 0), reverse=True):
+            rows.append(
+                (
+                    name,
+                    MARK if _release(release) == live and live else "",
+                    _text(release.get("tag")),
+                    _release(release),
+                    _text(release.get("state")),
+                    "bad" if release.get("bad") else "",
+                    _text(release.get("commit"))[:10],
+                    _text(release.get("by")),
+                    moment(release.get("deployed_at")),
+                )
+            )
+    return rows
+
+
+def remarks(answer: Mapping[str, Any]) -> list[str]:
+    """What a person should look at: unreachable hosts, locks held, recovery that is due, notes; a line each."""
+    told: list[str] = []
+    for host in _hosts(answer):
+        name = _text(host.get("host"))
+        if not host.get("reachable", True):
+            told += [f"{name}: unreachable: {line}" for line in lines(str(host.get("error") or "no reason given"))]
+        if host.get("lock"):
+            told.append(f"{name}: locked by {_lock(host['lock'])}")
+        if host.get("pending"):
+            told.append(f"{name}: pending: {_text(host['pending'])}")
+        told += [f"{name}: note: {_text(note)}" for note in host.get("notes") or []]
+    return told
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay rows out in columns two blanks apart, as ``column -t`` would; no line ends in blanks."""
+    table = [tuple(columns), *rows]
+    widths = [max(len(row[at]) for row in table) for at in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+
+
+def _status_row(host: Mapping[str, Any]) -> tuple[str, ...]:
+    name = _text(host.get("host"))
+    if not host.get("reachable", True):
+        return (name, "unreachable", *[""] * 5)
+    current = host.get("current")
+    facts = _facts(host, current)
+    return (
+        name,
+        _release(current) or "nothing",
+        _text(host.get("live")) if current else "",
+        _release(host.get("previous")),
+        _text(facts.get("by")),
+        moment(facts.get("deployed_at")),
+        _text(facts.get("sealed")),
+    )
+
+
+def _facts(host: Mapping[str, Any], current: object) -> Mapping[str, Any]:
+    known = cast("Sequence[Mapping[str, Any]]", host.get("releases") or [])
+    own = cast("Mapping[str, Any]", current) if isinstance(current, Mapping) else {}
+    listed = next((one for one in known if _release(one) == _release(current)), {})
+    return {**listed, **own}
+
+
+def _release(value: object) -> str:
+    """The release id, from a release's facts or from the bare id."""
+    if isinstance(value, Mapping):
+        value = cast("Mapping[str, Any]", value).get("release")
+    return _text(value)
+
+
+def _lock(value: object) -> str:
+    if isinstance(value, Mapping):
+        held = cast("Mapping[str, Any]", value)
+        return ", ".join(f"{escape(str(key))} {_text(held[key])}" for key in held if held[key] not in {None, ""})
+    return _text(value)
+
+
+def _hosts(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return cast("Sequence[Mapping[str, Any]]", answer.get("hosts") or [])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else escape(str(value), 120)

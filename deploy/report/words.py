@@ -1,0 +1,95 @@
+"""Events as lines of plain text, the same on a screen, in a pipe and in a CI log. Pure; prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deploy.errors import DeployError, ExitCode
+from deploy.events import Event, FleetStep, HostBytes, HostEnded, HostStep, Notice, RunEnded, RunStarted
+from deploy.report.text import duration, escape, hosts, lines, size
+
+
+def line_of_run(verb: str, tag: str | None, stage: str, names: Sequence[str]) -> str:
+    """The line that opens and closes a run: what, and above all where."""
+    what = f"{verb} {escape(tag)}" if tag else verb
+    return f"{what} | stage {escape(stage)} | {hosts(names)}"
+
+
+def describe(event: Event, *, started: bool = False) -> list[str]:
+    """Say one event in lines that each begin with the host they are about (``fleet`` for all of it).
+
+    Steps that merely start are told only where ``started`` is asked for. The closing block is ``closing``'s.
+    """
+    match event:
+        case RunStarted():
+            return [line_of_run(event.verb, event.tag or event.release, event.stage, event.hosts)]
+        case Notice():
+            return _tell(event.host or "note", "", event.text)
+        case FleetStep():
+            return _step("fleet", event, started=True)
+        case HostStep():
+            return _step(event.host, event, started=started)
+        case HostBytes():
+            whole = event.sent >= event.total > 0
+            return [f"{escape(event.host)}: sent {size(event.total)}"] if whole else []
+        case HostEnded():
+            return _tell(event.host, f"ended {escape(event.outcome)}", event.detail)
+        case RunEnded():
+            return []
+
+
+def closing(ended: RunEnded, names: Sequence[str], log: str | None = None) -> list[str]:
+    """The last block of a run: verdict, every host that did not do what was asked, why, next, undo, where, how long."""
+    told = [f"verdict: {escape(ended.verdict)}"]
+    if ended.exit_code:
+        for host in ended.hosts:
+            told += ["  " + line for line in _tell(host.host, host.outcome, host.detail)]
+    told += _lines("why", ended.why)
+    told += [f"  - {line}" for problem in ended.problems for line in lines(problem)]
+    told += _lines("next", ended.next_step)
+    told += _lines("undo", ended.undo)
+    if log and ended.exit_code:
+        told.append(f"log: {log}")
+    where = line_of_run(ended.verb, ended.tag or ended.release, ended.stage, names or [h.host for h in ended.hosts])
+    told.append(f"{where} | {exit_word(ended.exit_code)} | {duration(ended.elapsed_s)}")
+    return told
+
+
+def describe_error(error: DeployError) -> list[str]:
+    """The three things every expected error says, with every problem found."""
+    told = lines(error.what)
+    told += _lines("why", error.why)
+    told += [f"  - {line}" for problem in error.problems for line in lines(problem)]
+    told += _lines("next", error.next_step)
+    return told
+
+
+def exit_word(code: int) -> str:
+    """``OK``, or the name and number that a script sees."""
+    if code == 0:
+        return "OK"
+    try:
+        return f"{ExitCode(code).name} (exit {code})"
+    except ValueError:
+        return f"exit {code}"
+
+
+def _step(who: str, event: FleetStep | HostStep, *, started: bool) -> list[str]:
+    if event.state == "started":
+        return [f"{escape(who)}: {escape(event.step)}: started"] if started else []
+    took = f", {duration(event.elapsed_s)}" if event.elapsed_s else ""
+    state = "FAILED" if event.state == "failed" else event.state
+    return _tell(who, f"{escape(event.step)}: {state}{took}", event.detail)
+
+
+def _tell(who: str, what: str, detail: str) -> list[str]:
+    prefix = f"{escape(who)}: "
+    told = lines(detail)
+    if len(told) > 1:
+        return [prefix + (what or "says"), *(f"{prefix}| {line}" for line in told)]
+    return [prefix + ": ".join(part for part in (what, *told) if part)] if what or told else []
+
+
+def _lines(label: str, text: str) -> list[str]:
+    told = lines(text)
+    return [f"{label}: {told[0]}", *(f"{' ' * len(label)}  {line}" for line in told[1:])] if told else []

@@ -1,0 +1,236 @@
+"""The commands of ``fab``: each parses, calls one function and returns its exit code. Decides nothing about hosts."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from invoke import Context
+from invoke.config import DataProxy
+from invoke.exceptions import Exit
+
+from deploy.errors import Refused
+from deploy.tasks.executor import fleet_task
+
+if TYPE_CHECKING:
+    from deploy.events import Emit, RunEnded
+    from deploy.pipeline import Request
+
+# Imports of the pipeline, of rich and of the sandbox stand inside the tasks: `fab --list` must not pay for them.
+
+_STAGE = {
+    "stage": "The stage, as fabric.yaml names it.",
+    "hosts": "Only these hosts of the stage: a,b (also: fab -H a,b).",
+}
+_VERBOSE = {"verbose": "Show every step of every host."}
+_LINES = {"json": "One JSON object a line on stdout, for machines."}
+_DOCUMENT = {"json": "One JSON document on stdout, for machines."}
+_WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
+
+
+@fleet_task(
+    takes_hosts=True,
+    help={
+        "tag": "The git tag; default: the tag on HEAD.",
+        "restage": "Accept that the tag now has another content than the release on the hosts.",
+        **_STAGE,
+        **_WAIT,
+        **_LINES,
+        **_VERBOSE,
+    },
+)
+def deploy(
+    c: Context,
+    tag: str | None = None,
+    stage: str | None = None,
+    hosts: str | None = None,
+    wait: int = 0,
+    *,
+    restage: bool = False,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Make a tag live on every host of a stage, or change nothing. Also: fab deploy:TAG."""
+    from deploy import pipeline
+
+    request = request_for(c, stage, hosts)
+    _run(
+        lambda emit: pipeline.deploy(request, tag, emit, restage=restage, wait_s=_wait_s(wait)),
+        json=json,
+        verbose=verbose,
+    )
+
+
+@fleet_task(
+    takes_hosts=True,
+    help={
+        "tag": "The git tag; default: each host's newest good release before the present one.",
+        **_STAGE,
+        **_WAIT,
+        **_LINES,
+        **_VERBOSE,
+    },
+)
+def rollback(
+    c: Context,
+    tag: str | None = None,
+    stage: str | None = None,
+    hosts: str | None = None,
+    wait: int = 0,
+    *,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Point the hosts back at an earlier release; needs nothing but SSH. Also: fab rollback:TAG."""
+    from deploy import pipeline
+
+    request = request_for(c, stage, hosts)
+    _run(lambda emit: pipeline.rollback(request, tag, emit, wait_s=_wait_s(wait)), json=json, verbose=verbose)
+
+
+@fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})
+def status(
+    c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
+) -> None:
+    """Show what is live on each host, how that is proven, and who holds a lock."""
+    from deploy import pipeline, report
+
+    request = request_for(c, stage, hosts)
+    _show(lambda emit: pipeline.status(request, emit), report.show_status, json=json, verbose=verbose)
+
+
+@fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})
+def releases(
+    c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
+) -> None:
+    """List the releases on each host, newest first."""
+    from deploy import pipeline, report
+
+    request = request_for(c, stage, hosts)
+    _show(lambda emit: pipeline.releases(request, emit), report.show_releases, json=json, verbose=verbose)
+
+
+@fleet_task(takes_hosts=True, help={**_STAGE, **_LINES, **_VERBOSE})
+def check(
+    c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
+) -> None:
+    """Look at settings, closure and every host, and say what stands in the way of a deploy. Changes nothing."""
+    from deploy import pipeline
+
+    request = request_for(c, stage, hosts)
+    _run(lambda emit: pipeline.check(request, emit), json=json, verbose=verbose)
+
+
+@fleet_task(
+    takes_hosts=True,
+    help={"tag": "The tag whose release to verify; default: the live one.", **_STAGE, **_LINES, **_VERBOSE},
+)
+def verify(
+    c: Context,
+    tag: str | None = None,
+    stage: str | None = None,
+    hosts: str | None = None,
+    *,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Hash a release on every host again and compare it with its manifest. Changes nothing."""
+    from deploy import pipeline
+
+    request = request_for(c, stage, hosts)
+    _run(lambda emit: pipeline.verify(request, emit, tag=tag), json=json, verbose=verbose)
+
+
+@fleet_task(takes_hosts=True, help={**_STAGE, **_LINES, **_VERBOSE})
+def prune(
+    c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
+) -> None:
+    """Delete releases beyond those to keep; never the live one, the one before it, or one possibly in use."""
+    from deploy import pipeline
+
+    request = request_for(c, stage, hosts)
+    _run(lambda emit: pipeline.prune(request, emit), json=json, verbose=verbose)
+
+
+def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
+    """Gather what one run is asked: project, merged settings, stage, hosts, operator. Raises Refused for an empty -H."""
+    from deploy import pipeline
+
+    wanted = None if hosts is None else tuple(dict.fromkeys(name.strip() for name in hosts.split(",") if name.strip()))
+    if wanted == ():
+        raise Refused(
+            "nothing was contacted: the list of hosts is empty", f"hosts given: {hosts!r}", "name hosts: --hosts a,b"
+        )
+    own = _plain(c.config.get("sealed_deploy")) or {}
+    return pipeline.Request(
+        project=project_of(c),
+        settings=_settings(c),
+        stage=stage or own.get("stage"),
+        hosts=wanted,
+        operator=f"{_user()}@{socket.gethostname()}",
+        fabric_config=c.config,
+    )
+
+
+def project_of(c: Context) -> Path:
+    """The folder of the fabfile, where fabric.yaml, requirements/ and vendor/ lie."""
+    own = _plain(c.config.get("sealed_deploy")) or {}
+    return Path(own.get("project") or Path.cwd())
+
+
+def _settings(c: Context) -> Mapping[str, Any]:
+    settings = _plain(c.config.get("deploy"))
+    if settings is not None and not isinstance(settings, dict):
+        raise Refused("nothing was contacted", "`deploy:` in fabric.yaml is not a mapping", "correct fabric.yaml")
+    return cast("dict[str, Any]", settings or {})
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, DataProxy | dict):
+        mapping = cast("Mapping[str, object]", value)
+        return {key: _plain(mapping[key]) for key in mapping}
+    return value
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, as in some containers
+        return "unknown"
+
+
+def _wait_s(wait: int) -> float:
+    if wait < 0:
+        raise Refused("nothing was contacted", f"--wait {wait} is negative", "give seconds to wait, or leave it out")
+    return float(wait)
+
+
+def _run(call: Callable[[Emit], RunEnded], *, json: bool, verbose: bool) -> None:
+    from deploy import report
+
+    with report.sink(json=json, verbose=verbose) as emit:
+        ended = call(emit)
+    _leave(ended.exit_code)
+
+
+def _show(
+    call: Callable[[Emit], Mapping[str, Any]],
+    show: Callable[..., None],
+    *,
+    json: bool,
+    verbose: bool,
+) -> None:
+    from deploy import report
+
+    with report.quiet_sink(verbose=verbose) as emit:
+        answer = call(emit)
+    show(answer, json=json)
+    _leave(int(answer["exit_code"]))
+
+
+def _leave(code: int) -> None:
+    if code:
+        raise Exit(code=int(code))

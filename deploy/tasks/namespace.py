@@ -1,0 +1,63 @@
+"""Builds the task collection of a user's fabfile: ``from deploy.tasks import namespace; ns = namespace()``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from invoke import Collection, Task
+from invoke.exceptions import Exit
+
+from deploy.errors import DeployError
+from deploy.tasks import commands, sandbox
+from deploy.tasks.executor import StageTask
+from deploy.tasks.program import teach
+from deploy.tasks.stages import stage_names
+
+
+def namespace(*own: Task[Any] | Collection) -> Collection:
+    """Collect this library's tasks, one word per stage of fabric.yaml, and ``own``, the project's own tasks.
+
+    Call it at the top level of the fabfile: the folder of the calling file is the project. A project's own task
+    replaces one of ours of the same name. Also teaches the running ``fab`` the colon form (``deploy.tasks.program``).
+    Ends ``fab`` with exit 2 where fabric.yaml cannot be parsed.
+    """
+    project = _project(sys._getframe(1).f_globals.get("__file__"))  # noqa: SLF001 - the caller's file is the project
+    program = teach()
+    collection = Collection(
+        *(task for task in vars(commands).values() if isinstance(task, Task)),
+        Collection.from_module(sandbox, "sandbox"),
+        _vendor(),
+    )
+    for item in own:
+        if isinstance(item, Task):
+            collection.add_task(item)
+        else:
+            collection.add_collection(item)
+    try:
+        stages = stage_names(project)
+    except DeployError as error:
+        if program is None:
+            raise
+        raise Exit(str(error), int(error.exit_code)) from None
+    for stage in stages:
+        if stage not in {*collection.tasks, *collection.collections}:
+            collection.add_task(StageTask(stage))
+    collection.configure({"sealed_deploy": {"project": str(project), "stage": None}})
+    return collection
+
+
+def _project(fabfile: str | None) -> Path:
+    if fabfile is None:
+        return Path.cwd()
+    path = Path(fabfile).absolute()
+    return path.parent.parent if path.name == "__init__.py" else path.parent
+
+
+def _vendor() -> Collection:
+    try:
+        from deploy.tasks import vendor
+    except ImportError:
+        return Collection("vendor")
+    return Collection.from_module(vendor, "vendor")

@@ -150,7 +150,7 @@ def _show(answer: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequ
     if json:
         print(json_format.dumps(answer, indent=2, sort_keys=True))
         return
-    names = [str(host.get("host")) for host in answer.get("hosts") or []]
+    names = tables.host_names(answer)
     print(words.line_of_run("releases" if "TAG" in columns else "status", None, str(answer.get("stage")), names))
     if is_terminal(sys.stdout):
         from deploy.report.drawn import draw

@@ -13,6 +13,11 @@ MARK = "->"
 """Stands before the live release."""
 
 
+def host_names(answer: Mapping[str, Any]) -> list[str]:
+    """The hosts an answer is about."""
+    return [str(host.get("host")) for host in _hosts(answer)]
+
+
 def status_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """One row per host, in the order of the fleet."""
     return [_status_row(host) for host in _hosts(answer)]
@@ -55,7 +60,7 @@ def remarks(answer: Mapping[str, Any]) -> list[str]:
             told.append(f"{name}: locked by {_lock(host['lock'])}")
         if host.get("pending"):
             told.append(f"{name}: pending: {_text(host['pending'])}")
-        told += [f"{name}: note: {_text(note)}" for note in host.get("notes") or []]
+        told += [f"{name}: note: {_text(note)}" for note in cast("Sequence[object]", host.get("notes") or [])]
     return told
 
 
@@ -70,7 +75,7 @@ def _status_row(host: Mapping[str, Any]) -> tuple[str, ...]:
     name = _text(host.get("host"))
     if not host.get("reachable", True):
         return (name, "unreachable", *[""] * 5)
-    current = host.get("current")
+    current: Any = host.get("current")
     facts = _facts(host, current)
     return (
         name,
@@ -83,11 +88,11 @@ def _status_row(host: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _facts(host: Mapping[str, Any], current: object) -> Mapping[str, Any]:
+def _facts(host: Mapping[str, Any], current: Any) -> Mapping[str, Any]:
     known = cast("Sequence[Mapping[str, Any]]", host.get("releases") or [])
-    own = cast("Mapping[str, Any]", current) if isinstance(current, Mapping) else {}
-    listed = next((one for one in known if _release(one) == _release(current)), {})
-    return {**listed, **own}
+    own: Mapping[str, Any] = cast("Mapping[str, Any]", current) if isinstance(current, Mapping) else {}
+    listed = [one for one in known if _release(one) == _release(current)]
+    return {**(listed[0] if listed else {}), **own}
 
 
 def _release(value: object) -> str:

@@ -8,8 +8,10 @@ tag; flags, their values and required positional arguments are left alone, and a
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any, cast
 
-from invoke.parser import Argument, ParserContext
+from invoke.parser.argument import Argument
+from invoke.parser.context import ParserContext
 
 
 class BadUsage(Exception):
@@ -83,7 +85,7 @@ class _Walk:
         name, equals, _ = word.partition("=")
         if not equals and not word.startswith("--") and len(word) > 2:
             # -vx is two switches, -Hweb a flag with its value: only the last letter of switches can still want one.
-            first = self._context.flags.get(word[:2])
+            first = _flag_in(self._context, word[:2])
             name = word[:2] if first is not None and first.takes_value else "-" + word[-1]
             equals = "=" if name == word[:2] else ""
         flag = self._flag(name)
@@ -91,7 +93,7 @@ class _Walk:
             if name not in self._context.inverse_flags and (equals or word == name):
                 who = self._task or "fab"
                 raise BadUsage(f"{who} has no option {name}{nearest(name, self._flags())}")
-        elif name in self._context.flags and self._task:
+        elif self._task and _flag_in(self._context, name):
             self._note(_name(flag))
         self._value_due = flag is not None and flag.takes_value and not equals and _name(flag) != "help"
         self.out.append(word)
@@ -117,9 +119,9 @@ class _Walk:
 
     def _give(self, option: str, value: str) -> None:
         flag = f"--{option}" if len(option) > 1 else f"-{option}"
-        found = self._context.flags.get(flag)
+        found = _flag_in(self._context, flag)
         if found is None:
-            names = [name.lstrip("-") for name in self._context.flags]
+            names = [name.lstrip("-") for name in self._context.flag_names()]
             raise BadUsage(f"{self._task} has no option {option!r}{nearest(option, names)}")
         if not found.takes_value:
             raise BadUsage(f"{flag} of {self._task} is a switch and takes no value; write {self._task} {flag}")
@@ -137,22 +139,27 @@ class _Walk:
         return [arg for arg in self._context.positional_args if _name(arg) not in self._given]
 
     def _wants_tag(self) -> bool:
-        return self._task in self._ours and "--tag" in self._context.flags and "tag" not in self._given
+        return self._task in self._ours and _flag_in(self._context, "--tag") is not None and "tag" not in self._given
 
     def _example(self) -> str:
         return "TAG" if self._wants_tag() else "VALUE"
 
     def _flag(self, word: str) -> Argument | None:
-        return self._context.flags.get(word) or self._core.flags.get(word)
+        return _flag_in(self._context, word) or _flag_in(self._core, word)
 
     def _flags(self) -> list[str]:
-        return [*self._context.flags, *self._context.inverse_flags, *self._core.flags]
+        return [*self._context.flag_names(), *self._context.inverse_flags, *self._core.flag_names()]
 
     def _unknown(self, word: str) -> str:
         near = nearest(word, self._contexts)
         if self._task in self._ours and "tag" in self._given:
             return f"{self._task} already has its tag, and there is no task {word!r}{near}"
         return f"no task {word!r}{near or '; see fab --list'}"
+
+
+def _flag_in(context: ParserContext, word: str) -> Argument | None:
+    flags = cast(Any, context).flags  # a Lexicon: its get() does not know the aliases that its [] does
+    return flags[word] if word in flags else None  # noqa: SIM401
 
 
 def _name(arg: Argument) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from invoke import Context
 from invoke.config import DataProxy
+from invoke.context import Context
 from invoke.exceptions import Exit
 
 from deploy.errors import Refused
@@ -156,7 +156,7 @@ def prune(
 
 
 def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
-    """Gather what one run is asked: project, merged settings, stage, hosts, operator. Raises Refused for an empty -H."""
+    """Gather what one run is asked: project, merged settings, stage, hosts, operator. Raises Refused."""
     from deploy import pipeline
 
     wanted = None if hosts is None else tuple(dict.fromkeys(name.strip() for name in hosts.split(",") if name.strip()))
@@ -164,11 +164,10 @@ def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
         raise Refused(
             "nothing was contacted: the list of hosts is empty", f"hosts given: {hosts!r}", "name hosts: --hosts a,b"
         )
-    own = _plain(c.config.get("sealed_deploy")) or {}
     return pipeline.Request(
         project=project_of(c),
         settings=_settings(c),
-        stage=stage or own.get("stage"),
+        stage=stage or _own(c).get("stage"),
         hosts=wanted,
         operator=f"{_user()}@{socket.gethostname()}",
         fabric_config=c.config,
@@ -177,12 +176,19 @@ def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
 
 def project_of(c: Context) -> Path:
     """The folder of the fabfile, where fabric.yaml, requirements/ and vendor/ lie."""
-    own = _plain(c.config.get("sealed_deploy")) or {}
-    return Path(own.get("project") or Path.cwd())
+    return Path(_own(c).get("project") or Path.cwd())
+
+
+def _own(c: Context) -> Mapping[str, str | None]:
+    return cast("dict[str, str | None]", _plain(_config(c).get("sealed_deploy")) or {})
+
+
+def _config(c: Context) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", c.config)
 
 
 def _settings(c: Context) -> Mapping[str, Any]:
-    settings = _plain(c.config.get("deploy"))
+    settings = _plain(_config(c).get("deploy"))
     if settings is not None and not isinstance(settings, dict):
         raise Refused("nothing was contacted", "`deploy:` in fabric.yaml is not a mapping", "correct fabric.yaml")
     return cast("dict[str, Any]", settings or {})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from invoke import Program
 from invoke.exceptions import Exit
 
 from deploy.errors import DeployError
 
 
-def complete(program: Program, ours: Collection[str]) -> None:
+def complete(program: Any, ours: Collection[str]) -> None:
     """Print the tags that fit the word under the cursor; stop there where nothing else fits, else Invoke adds its own.
 
     Bash breaks words at ``:`` and completes only what follows it, so it gets bare tags; zsh and fish get
@@ -45,8 +45,8 @@ def _words(line: str) -> list[str]:
         return line.split()[1:]
 
 
-def _takes_tag(program: Program, name: str) -> bool:
-    return any("--tag" in context.flags for context in program.collection.to_contexts() if context.name == name)
+def _takes_tag(program: Any, name: str) -> bool:
+    return any("--tag" in context.flag_names() for context in program.collection.to_contexts() if context.name == name)
 
 
 def _tags(project: Path) -> list[str]:

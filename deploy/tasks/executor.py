@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from fabric import Connection
-from invoke import Call, Context
+from fabric import Connection  # pyright: ignore[reportMissingTypeStubs]
+from invoke.config import DataProxy
+from invoke.context import Context
 from invoke.exceptions import AmbiguousEnvVar, Exit, UncastableEnvVar
 
 from deploy.errors import ExitCode, Refused
 from deploy.tasks.boundary import guarded
 
-if TYPE_CHECKING:  # Fabric ships no types; its classes add nothing to Invoke's that a type checker should know of
-    from invoke import Executor, Task
+if TYPE_CHECKING:
+    # Fabric ships no types and Invoke's are half known; these are the parts of both that this module relies on.
+    class Executor:
+        core: Any
+        config: Any
+
+        def execute(self, *tasks: Any) -> Any: ...
+        def expand_calls(self, calls: Any, apply_hosts: bool) -> list[Any]: ...  # noqa: FBT001
+        def parameterize(self, call: Any, connection_init_kwargs: Any) -> Any: ...
+
+    class Task:
+        name: str
+
+        def __init__(self, body: Callable[..., Any], **options: Any) -> None: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 else:
     from fabric import Executor, Task
 
 
-class FleetTask(Task[Any] if TYPE_CHECKING else Task):
+class FleetTask(Task):
     """A task of this library: one run for all hosts named, behind the error boundary.
 
     ``takes_hosts`` says that its ``hosts`` parameter is a comma-separated list that ``-H`` may fill.
@@ -40,7 +54,7 @@ class FleetTask(Task[Any] if TYPE_CHECKING else Task):
             return super().__call__(*args, **kwargs)
 
 
-class StageTask(Task[Any] if TYPE_CHECKING else Task):
+class StageTask(Task):
     """The word ``production`` in ``fab production deploy``: names the stage of the commands after it."""
 
     def __init__(self, stage: str) -> None:
@@ -63,14 +77,16 @@ class FleetExecutor(Executor):
 
     def execute(self, *tasks: Any) -> Any:
         """Run the tasks; a setting that an environment variable cannot override is a refusal, not a traceback."""
+        if "deploy" in self.config:
+            _name_keys(self.config["deploy"])
         try:
             return super().execute(*tasks)
         except (AmbiguousEnvVar, UncastableEnvVar) as error:
             raise Exit(f"settings and environment variables disagree: {error}", int(ExitCode.REFUSED)) from None
 
-    def expand_calls(self, calls: Any, apply_hosts: bool = True) -> list[Call]:  # noqa: FBT001, FBT002 - Fabric's signature
+    def expand_calls(self, calls: Any, apply_hosts: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - Fabric's signature
         """Expand as Fabric does, then put each fleet call back together; pre- and post-tasks are narrowed too."""
-        expanded = cast("list[Call]", cast(Any, super()).expand_calls(calls, apply_hosts))
+        expanded = super().expand_calls(calls, apply_hosts)
         once = _without_repeats(expanded)
         hosts = self._hosts()
         for call in once:
@@ -80,19 +96,37 @@ class FleetExecutor(Executor):
                 call.kwargs["hosts"] = hosts
         return once
 
-    def parameterize(self, call: Call, connection_init_kwargs: Any) -> Call:
+    def parameterize(self, call: Any, connection_init_kwargs: Any) -> Any:
         """One call per host for ordinary tasks; for a FleetTask the very same call each time."""
         if isinstance(call.task, FleetTask):
             return call
-        return cast("Call", cast(Any, super()).parameterize(call, connection_init_kwargs))
+        return super().parameterize(call, connection_init_kwargs)
 
     def _hosts(self) -> str | None:
-        return cast(Any, self.core)[0].args.hosts.value or None
+        return self.core[0].args.hosts.value or None
 
 
-def _without_repeats(calls: Iterable[Call]) -> list[Call]:
-    once: list[Call] = []
+def _without_repeats(calls: Iterable[Any]) -> list[Any]:
+    once: list[Any] = []
     for call in calls:
         if not (once and once[-1] is call):
             once.append(call)
     return once
+
+
+def _name_keys(settings: Any) -> None:
+    """Give names to YAML keys that are none: ``on:`` is read as true, ``1:`` as a number, and Fabric dies of both."""
+    if not isinstance(settings, DataProxy):
+        return
+    proxy: Any = settings
+    for key in list(proxy):
+        if not isinstance(key, str):
+            proxy[_word(key)] = proxy[key]
+            del proxy[key]
+    for key in proxy:
+        _name_keys(proxy[key])
+
+
+def _word(key: object) -> str:
+    """What a person wrote, as far as YAML 1.1 lets one tell."""
+    return {True: "on", False: "off"}[key] if isinstance(key, bool) else str(key)

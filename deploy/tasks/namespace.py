@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Task
+from invoke.collection import Collection
 from invoke.exceptions import Exit
+from invoke.tasks import Task
 
 from deploy.errors import DeployError
 from deploy.tasks import commands, sandbox
@@ -23,9 +24,11 @@ def namespace(*own: Task[Any] | Collection) -> Collection:
     replaces one of ours of the same name. Also teaches the running ``fab`` the colon form (``deploy.tasks.program``).
     Ends ``fab`` with exit 2 where fabric.yaml cannot be parsed.
     """
-    project = _project(sys._getframe(1).f_globals.get("__file__"))  # noqa: SLF001 - the caller's file is the project
-    program = teach()
-    collection = Collection(
+    frame = inspect.currentframe()
+    fabfile = frame.f_back.f_globals.get("__file__") if frame and frame.f_back else None
+    project = _project(fabfile)
+    taught = teach()
+    collection: Any = Collection(
         *(task for task in vars(commands).values() if isinstance(task, Task)),
         Collection.from_module(sandbox, "sandbox"),
         _vendor(),
@@ -38,7 +41,7 @@ def namespace(*own: Task[Any] | Collection) -> Collection:
     try:
         stages = stage_names(project)
     except DeployError as error:
-        if program is None:
+        if not taught:
             raise
         raise Exit(str(error), int(error.exit_code)) from None
     for stage in stages:

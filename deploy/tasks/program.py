@@ -7,16 +7,16 @@ Where no Program is running (pytest, Sphinx, a plain import) nothing happens.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from fabric import Executor
-from invoke import Program, Task
-from invoke.config import DataProxy
+from fabric import Executor  # pyright: ignore[reportMissingTypeStubs]
 from invoke.exceptions import Exit, ParseError
-from invoke.parser import ParserContext
+from invoke.parser.context import ParserContext
+from invoke.program import Program
+from invoke.tasks import Task
 
 from deploy.errors import ExitCode
 from deploy.tasks.arguments import BadUsage, nearest, rewrite
@@ -25,18 +25,17 @@ from deploy.tasks.executor import FleetExecutor, FleetTask, StageTask
 from deploy.wire import names
 
 
-def teach() -> Program | None:
-    """Find the ``fab`` that is importing this fabfile and teach it; return it, or None where there is none."""
+def teach() -> bool:
+    """Find the ``fab`` that is importing this fabfile and teach it. False where none is running."""
     program = _running()
     if program is None:
-        return None
+        return False
     if program.executor_class is Executor:
         program.executor_class = FleetExecutor
     parse = program.parse_tasks
 
     def parse_tasks() -> None:
         try:
-            _name_keys(program.config.get("deploy"))
             contexts = _contexts(program)
             if program.args.complete.value:
                 complete(program, _ours(program))
@@ -54,11 +53,14 @@ def teach() -> Program | None:
             raise Exit(f"an option got a value of the wrong kind: {error}", int(ExitCode.REFUSED)) from None
 
     program.parse_tasks = parse_tasks
-    return program
+    return True
 
 
-def _running() -> Program | None:
-    frame = sys._getframe()  # noqa: SLF001 - the stack is the only place that knows the Program
+# Much of Invoke is typed by a bare dict, so a Program is Any here; _running is where it is proven to be one.
+
+
+def _running() -> Any:
+    frame = inspect.currentframe()
     while frame is not None:
         program = frame.f_locals.get("self")
         if isinstance(program, Program) and hasattr(program, "core"):
@@ -67,22 +69,23 @@ def _running() -> Program | None:
     return None
 
 
-def _contexts(program: Program) -> dict[str, ParserContext]:
+def _contexts(program: Any) -> dict[str, ParserContext]:
     contexts: dict[str, ParserContext] = {}
     for context in program.collection.to_contexts():
-        contexts.update(dict.fromkeys([context.name or "", *context.aliases], context))
+        for name in [context.name, *context.aliases]:
+            contexts[name] = context
     return contexts
 
 
-def _ours(program: Program) -> frozenset[str]:
+def _ours(program: Any) -> frozenset[str]:
     return frozenset(name for name in _contexts(program) if isinstance(_task(program, name), FleetTask))
 
 
-def _task(program: Program, name: str | None) -> Task[Any]:
+def _task(program: Any, name: str | None) -> Task[Any]:
     return cast("Task[Any]", program.collection[name])
 
 
-def _check_help(program: Program, contexts: Mapping[str, ParserContext]) -> None:
+def _check_help(program: Any, contexts: Mapping[str, ParserContext]) -> None:
     """``fab --help rollback:v1.0`` is about ``rollback``."""
     asked = program.args.help
     if isinstance(asked.value, str):
@@ -92,7 +95,7 @@ def _check_help(program: Program, contexts: Mapping[str, ParserContext]) -> None
         asked.set_value(task, cast=False)
 
 
-def _check(program: Program) -> None:
+def _check(program: Any) -> None:
     """Refuse, before any task runs, what would deploy somewhere or something that was not meant."""
     config = program.args.config.value
     if config and not Path(config).is_file():  # Fabric ignores a missing -f, and deploys with other settings than asked
@@ -119,18 +122,3 @@ def _check(program: Program) -> None:
             raise BadUsage(f"--dry does not reach {context.name}; `fab check` looks without changing anything")
     if waiting:
         raise BadUsage(f"stage {stage!r} has no command after it; write fab {stage} COMMAND")
-
-
-def _name_keys(settings: object) -> None:
-    """Give names to YAML keys that are none: ``on:`` is read as true, ``1:`` as a number, and Fabric dies of both."""
-    if not isinstance(settings, DataProxy):
-        return
-    proxy = cast("Any", settings)
-    for key in list(cast("Iterator[object]", iter(proxy))):
-        value = proxy[key]
-        if not isinstance(key, str):
-            name = {True: "on", False: "off"}[key] if isinstance(key, bool) else str(key)
-            proxy[name] = value
-            del proxy[key]
-            value = proxy[name]
-        _name_keys(value)

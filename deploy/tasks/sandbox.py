@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from invoke import Context
+from invoke.context import Context
 
 from deploy.errors import Refused
 from deploy.tasks.commands import project_of

@@ -26,18 +26,18 @@ def stage_names(project: Path) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        value: object = yaml_text.load(path.read_text(encoding="utf-8"))
+        value: Any = yaml_text.load(path.read_text(encoding="utf-8"))
     except (yaml_text.BadYaml, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, str(error)) from error
-    if value is not None and not isinstance(value, Mapping):
+    if not isinstance(value, dict | None):
         raise _unreadable(path, "the file must hold a mapping with the key `deploy`")
     stages = _mapping(_mapping(value).get("deploy")).get("stages")
     names = [str(name) for name in _mapping(stages)]
     return tuple(name for name in names if _WORD.fullmatch(name))
 
 
-def _mapping(value: object) -> Mapping[object, Any]:
-    return cast("Mapping[object, Any]", value) if isinstance(value, Mapping) else {}
+def _mapping(value: Any) -> Mapping[object, Any]:
+    return cast("Mapping[object, Any]", value) if isinstance(value, dict) else {}
 
 
 def _unreadable(path: Path, why: str) -> Refused:

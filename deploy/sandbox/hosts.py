@@ -94,6 +94,7 @@ class Host:
             "identity": str(sandbox.identity),
             "known_hosts": str(sandbox.known_hosts),
             "http_port": self.http_port,
+            "allow_root": os.getuid() == 0,
         }
         if self.service:
             entry |= {

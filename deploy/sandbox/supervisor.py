@@ -200,7 +200,7 @@ def main(directory: str, number: str) -> None:
     control = socket.socket(socket.AF_UNIX)
     control.bind("supervisor.sock")
     control.listen(8)
-    control.settimeout(1.0)
+    control.settimeout(0.2)
     supervisor = Supervisor(sandbox, int(number), public)
 
     def end(*_: object) -> None:

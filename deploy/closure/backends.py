@@ -1,0 +1,137 @@
+"""Runs build backends while locking, to learn what they need only when asked. Sealed by environment, never on a host.
+
+The tools of a build environment are installed from the index's wheels of the very versions being locked, or built
+from their vendored sdist where there is none: the question put to a backend is the same, and asking forty of
+them takes seconds rather than minutes. Hosts build from the locked archives alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deploy.errors import Failed
+
+from .archives import Chosen, Shelf
+from .solve import Interpreter, Pin
+
+_HOOK = Path(__file__).with_name("hook_child.py")
+_HOOK_TIMEOUT_S = 300.0
+_BUILD_TIMEOUT_S = 1800.0
+
+
+class Backends:
+    """Asks backends what they need; environments and answers are kept while one lock is made."""
+
+    def __init__(self, interpreter: Interpreter, shelf: Shelf, work: Path) -> None:
+        self._interpreter = interpreter
+        self._shelf = shelf
+        self._work = work
+        self._environments: dict[tuple[Path, ...], Path] = {}
+        self._built: dict[str, Path] = {}
+
+    def needs(self, chosen: Chosen, environment: Path) -> tuple[str, ...]:
+        """Ask one sdist's backend for ``get_requires_for_build_wheel`` (PEP 517). Raises Failed with its output."""
+        system = chosen.metadata.build
+        if system is None:
+            return ()
+        source = self._unpack(chosen)
+        answer = self._work / "answer.json"
+        answer.unlink(missing_ok=True)
+        argv = [str(source), str(environment), str(answer), system.backend, *system.backend_path]
+        # -S: without it the interpreter's own site-packages would answer for what the lock lacks.
+        self._run(["-I", "-S", str(_HOOK), *argv], environment, chosen, _HOOK_TIMEOUT_S)
+        needs: list[str] = json.loads(answer.read_text(encoding="utf-8"))
+        return tuple(sorted(set(needs)))
+
+    def environment(self, tools: Mapping[Pin, tuple[Chosen, Path | None]]) -> Path:
+        """Install a build environment's tools into one folder and give it.
+
+        ``tools`` maps each to its archive and, where it is an sdist, the folder of its own build environment.
+        """
+        ready = self._shelf.wheels(pin for pin, (chosen, _) in tools.items() if chosen.reason == "")
+        wheels: list[Path] = []
+        for pin, (chosen, own) in sorted(tools.items(), key=lambda entry: entry[0].name):
+            wheels.append(chosen.path if chosen.reason else ready.get(pin) or self._build(chosen, own))
+        key = tuple(wheels)
+        if key not in self._environments:
+            folder = self._work / f"environment-{len(self._environments)}"
+            folder.mkdir()
+            if wheels:
+                self._pip(["install", "--no-deps", "--no-compile", "--target", str(folder), *map(str, wheels)], folder)
+            self._environments[key] = folder
+        return self._environments[key]
+
+    def _build(self, chosen: Chosen, environment: Path | None) -> Path:
+        if chosen.file not in self._built:
+            folder = self._work / f"built-{len(self._built)}"
+            argv = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(chosen.path)]
+            self._pip(argv, environment or folder, chosen)
+            self._built[chosen.file] = next(folder.glob("*.whl"))
+        return self._built[chosen.file]
+
+    def _pip(self, argv: Sequence[str], environment: Path, chosen: Chosen | None = None) -> None:
+        # -s and not -I: the tools of a build without isolation are found through PYTHONPATH.
+        self._run(["-s", str(self._interpreter.pip), *argv, "--quiet"], environment, chosen, _BUILD_TIMEOUT_S)
+
+    def _run(self, argv: Sequence[str], environment: Path, chosen: Chosen | None, timeout_s: float) -> None:
+        home = self._work / "home"
+        home.mkdir(exist_ok=True)
+        done = subprocess.run(
+            [str(self._interpreter.python), *argv],
+            env=_sealed(home, environment),
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+        if done.returncode != 0:
+            label = f"{chosen.metadata.name} {chosen.metadata.version}" if chosen else "a build environment"
+            raise Failed(
+                "Nothing was locked.",
+                f"the build backend of {label} failed when asked what it needs",
+                f"'# policy: {chosen.metadata.name if chosen else 'NAME'} wheel' in the .in file avoids its build",
+                problems=done.stdout.splitlines()[-15:],
+            )
+
+    def _unpack(self, chosen: Chosen) -> Path:
+        folder = self._work / f"source-{chosen.file}"
+        if not folder.exists():
+            if chosen.file.endswith(".zip"):
+                with zipfile.ZipFile(chosen.path) as packed:
+                    packed.extractall(folder)  # noqa: S202 - zipfile itself drops what leads outside
+            else:
+                with tarfile.open(chosen.path) as packed:
+                    packed.extractall(folder, filter="data")
+        tops = [entry for entry in folder.iterdir() if entry.is_dir()]
+        return tops[0] if len(tops) == 1 else folder
+
+
+def _sealed(home: Path, environment: Path) -> dict[str, str]:
+    """Give the environment of a child that must not reach an index: an allow-list, and a bogus index behind it."""
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "LC_ALL": "C.UTF-8",
+        "PYTHONPATH": str(environment),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_NO_INDEX": "1",
+        "PIP_INDEX_URL": "file:///not-in-vendor",
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "GIT_ALLOW_PROTOCOL": "file",
+        "CARGO_NET_OFFLINE": "true",
+        "UV_OFFLINE": "1",
+        "SOURCE_DATE_EPOCH": "315532800",
+    }

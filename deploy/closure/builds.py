@@ -1,0 +1,164 @@
+"""Closes the build environments: what each sdist needs to be built, what that needs in turn, until nothing is new.
+
+One joint solve for all builds comes first, because one version of a tool for everybody keeps ``vendor/`` small.
+Where requirements conflict (python-dateutil wants setuptools-scm < 8, urllib3 >= 8) each environment is solved on
+its own, and two versions of one tool lie side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from deploy.errors import Failed, Refused
+
+from .archives import Chosen, Shelf
+from .backends import Backends
+from .model import Build, Loop, dependency_order
+from .solve import Interpreter, Pin, Unsolvable, reach, solve
+from .target import TargetRules
+
+_MAX_ROUNDS = 50
+"""Each round adds an sdist or a dynamic requirement; real closures settle in fewer than ten."""
+Environment = dict[Pin, Chosen]
+
+
+class BuildClosure:
+    """The build side of one lock in the making. ``close`` does all; what it found stays readable."""
+
+    def __init__(
+        self, interpreter: Interpreter, rules: TargetRules, shelf: Shelf, backends: Backends, work: Path
+    ) -> None:
+        self._interpreter = interpreter
+        self._rules = rules
+        self._shelf = shelf
+        self._backends = backends
+        self._work = work
+        self._sdists: dict[str, Chosen] = {}
+        self._dynamic: dict[str, tuple[str, ...]] = {}
+        self._environments: dict[str, Environment] = {}
+        self._solved: dict[tuple[str, ...], tuple[Pin, ...]] = {}
+        self._complaints: dict[tuple[str, ...], str] = {}
+        self._constraints: tuple[str, ...] = ()
+        self._run_time: frozenset[str] = frozenset()
+
+    def close(self, run_time: Sequence[Chosen], constraints: Sequence[str]) -> Mapping[str, Build]:
+        """Find the build environment of every sdist, run-time and build-time.
+
+        ``constraints`` are preferred versions (``name==version``): kept where they fit, so that a tool that is a
+        run-time pin as well is vendored once. Raises Refused for what cannot be solved and for loops.
+        """
+        self._constraints = tuple(constraints)
+        self._sdists = {chosen.file: chosen for chosen in run_time if chosen.metadata.build}
+        self._run_time = frozenset(self._sdists)
+        for _ in range(_MAX_ROUNDS):
+            if not self._grow() and not self._ask():
+                return {file: self._build(file) for file in sorted(self._used())}
+        raise Failed("Nothing was locked.", "the build requirements never settle", "report this .in file as a bug")
+
+    def chosen(self) -> dict[Pin, Chosen]:
+        """Give every build-time archive that some environment uses."""
+        return {pin: chosen for file in self._used() for pin, chosen in self._environments[file].items()}
+
+    def _grow(self) -> bool:
+        """Solve every environment as known so far; tell whether that brought in sdists not seen before."""
+        wants = {file: self._asked(file) for file in sorted(self._sdists)}
+        everything = tuple(sorted({text for texts in wants.values() for text in texts}))
+        joint = self._try(everything)
+        before = len(self._sdists)
+        for file, texts in wants.items():
+            pins = {pin.name: pin for pin in (self._solve(file, texts) if joint is None else joint)}
+            needed = reach([Requirement(text) for text in texts], pins, self._rules)
+            mine = [pins[name] for name in sorted(needed)]
+            self._environments[file] = dict(zip(mine, self._shelf.choose(mine), strict=True))
+        for environment in list(self._environments.values()):
+            for chosen in environment.values():
+                if chosen.metadata.build:
+                    self._sdists.setdefault(chosen.file, chosen)
+        return len(self._sdists) > before
+
+    def _ask(self) -> bool:
+        """Ask each backend not asked yet, tools before what they build; tell whether any wants more."""
+        folders: dict[str, Path] = {}
+        more = False
+        for file in self._order():
+            tools = {pin: (tool, folders.get(tool.file)) for pin, tool in self._environments[file].items()}
+            folders[file] = self._backends.environment(tools)
+            if file not in self._dynamic:
+                self._dynamic[file] = self._backends.needs(self._sdists[file], folders[file])
+                more = more or bool(set(self._counting(self._dynamic[file])) - set(self._asked_statically(file)))
+        return more
+
+    def _order(self) -> list[str]:
+        used = self._used()
+        needs = {file: [tool.file for tool in self._environments[file].values()] for file in used}
+        try:
+            return dependency_order(used, needs, loops_allowed=False)
+        except Loop as loop:
+            labels = [self._sdists[file].metadata.name for file in loop.path]
+            raise Refused(
+                "Nothing was locked.",
+                f"these are each needed to build the next: {' -> '.join(labels)}",
+                f"break the loop with '# policy: {labels[0]} wheel' in the .in file",
+            ) from None
+
+    def _used(self) -> set[str]:
+        """Name the sdists in use now: an early round may have looked at versions that a later one dropped."""
+        used: set[str] = set()
+        waiting = sorted(self._run_time)
+        while waiting:
+            file = waiting.pop()
+            if file not in used:
+                used.add(file)
+                waiting += [tool.file for tool in self._environments[file].values() if tool.metadata.build]
+        return used
+
+    def _build(self, file: str) -> Build:
+        system = self._sdists[file].metadata.build
+        return Build(
+            file=file,
+            static=system.requires if system else (),
+            dynamic=tuple(text for text in self._counting(self._dynamic[file])),
+            environment=tuple(sorted(chosen.file for chosen in self._environments[file].values())),
+        )
+
+    def _asked(self, file: str) -> tuple[str, ...]:
+        return tuple(sorted({*self._asked_statically(file), *self._counting(self._dynamic.get(file, ()))}))
+
+    def _asked_statically(self, file: str) -> tuple[str, ...]:
+        system = self._sdists[file].metadata.build
+        return self._counting(system.requires if system else ())
+
+    def _counting(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Drop what does not count on this target: flit's backend lists its extras (``; extra == "all"``) as needs."""
+        try:
+            return tuple(text for text in texts if self._rules.applies(Requirement(text)))
+        except InvalidRequirement as error:
+            raise Refused(
+                "Nothing was locked.", f"an unreadable build requirement: {error}", "pin another version"
+            ) from None
+
+    def _solve(self, file: str, texts: tuple[str, ...]) -> tuple[Pin, ...]:
+        found = self._try(texts)
+        if found is None:
+            raise Refused(
+                "Nothing was locked.",
+                f"the build environment of {file} cannot be solved: {', '.join(texts)}",
+                f"pin another version, or '# policy: {self._sdists[file].metadata.name} wheel' in the .in file",
+                problems=self._complaints.get(texts, "").splitlines(),
+            )
+        return found
+
+    def _try(self, texts: tuple[str, ...]) -> tuple[Pin, ...] | None:
+        """Solve with the preferred versions, else without; None where no versions answer."""
+        if texts in self._solved:
+            return self._solved[texts]
+        for constraints in dict.fromkeys((self._constraints, ())):
+            try:
+                self._solved[texts] = solve(self._interpreter, texts, self._work, constraints=constraints)
+                return self._solved[texts]
+            except Unsolvable as error:  # noqa: PERF203 - twice at most
+                self._complaints[texts] = str(error)
+        return None

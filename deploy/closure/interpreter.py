@@ -1,0 +1,65 @@
+"""Finds the target's Python on this machine, by starting it. Installs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.errors import Refused
+
+_PROBE = (
+    "import json,platform,sys,sysconfig;print(json.dumps({'full':platform.python_version(),"
+    "'short':'%d.%d'%sys.version_info[:2],'implementation':sys.implementation.name,"
+    "'platform':sysconfig.get_platform().replace('-','_').replace('.','_')}))"
+)
+
+
+@dataclass(frozen=True)
+class FoundPython:
+    """A working interpreter and what it says it is."""
+
+    path: Path
+    full: str
+    platform: str
+
+
+def find(python: str) -> FoundPython:
+    """Find a CPython of one minor version (``3.11``) on Linux. Raises Refused where none starts.
+
+    Looks at this very interpreter, at ``SEALED_DEPLOY_PYTHONS`` (paths, separated like PATH), then at every
+    ``pythonX.Y`` on PATH, past wrappers that do not start.
+    """
+    for candidate in _candidates(python):
+        found = _probe(candidate, python)
+        if found is not None:
+            return found
+    raise Refused(
+        "Nothing was locked.",
+        f"python{python} is not on this machine's PATH: markers are judged by the Python that hosts run",
+        f"install python{python} (or name it in SEALED_DEPLOY_PYTHONS), on Linux, and run fab vendor.lock again",
+    )
+
+
+def _candidates(python: str) -> Iterator[Path]:
+    if sysconfig.get_python_version() == python:
+        yield Path(sys.executable)
+    yield from (Path(path) for path in os.environ.get("SEALED_DEPLOY_PYTHONS", "").split(os.pathsep) if path)
+    yield from (Path(folder) / f"python{python}" for folder in os.get_exec_path() if folder)
+
+
+def _probe(candidate: Path, python: str) -> FoundPython | None:
+    try:
+        done = subprocess.run(
+            [str(candidate), "-I", "-c", _PROBE], capture_output=True, text=True, timeout=20, check=False
+        )
+        said: dict[str, str] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    fits = said["short"] == python and said["implementation"] == "cpython" and said["platform"].startswith("linux_")
+    return FoundPython(candidate, said["full"], said["platform"]) if fits else None

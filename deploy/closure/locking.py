@@ -1,0 +1,209 @@
+"""Writes the pins: ``requirements/NAME.in`` to ``NAME.txt`` and ``pylock.NAME.toml``. Uses the configured index.
+
+Locking again without a change touches nothing and asks nobody. After a change the versions locked before are kept
+wherever they still fit; ``upgrade`` lets go of them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from deploy.errors import Refused
+from deploy.events import Emit, Notice
+
+from . import files, lines, lockfile, proof
+from .archives import Chosen, Shelf
+from .backends import Backends
+from .builds import BuildClosure
+from .index import Index, configuration
+from .interpreter import FoundPython, find
+from .model import Archive, Build, Lock, LockTarget, dependency_order
+from .solve import Interpreter, Pin, Reached, Unsolvable, reach, solve
+from .source import WorkTree
+from .target import DEFAULT_GLIBC, TargetRules
+from .toolchain import toolchain
+
+
+@dataclass(frozen=True)
+class Locked:
+    """What locking did. ``changed`` is False where nothing was written; ``changes`` reads ``django 5.1 -> 5.2``."""
+
+    lock: Lock
+    changed: bool
+    changes: tuple[str, ...]
+
+
+def lock(root: Path, requirements: str, python: str, emit: Emit, *, upgrade: bool = False) -> Locked:
+    """Resolve ``requirements/NAME.in`` for one Python (``3.11``) and write the pins and the lock.
+
+    Raises Refused for what a person must change (a bad line, a conflict, a build loop, no such Python here) and
+    Failed where the index does not answer; then nothing was written.
+    """
+    asked = _asked(root, requirements)
+    earlier = _earlier(root, requirements)
+    if earlier and not upgrade and _still_holds(root, earlier, asked, python):
+        return Locked(earlier, changed=False, changes=())
+    found = find(python)
+    for line in configuration():
+        emit(Notice(f"pip's configuration in force: {line}"))
+    with tempfile.TemporaryDirectory(prefix="sealed-deploy-lock-") as work:
+        making = _Making(asked, found, Path(work), emit)
+        fresh = making.lock(requirements, () if upgrade or earlier is None else _versions(earlier))
+    folder = root / "requirements"
+    wrote = files.write(folder / Path(lockfile.pins_path(requirements)).name, lockfile.write_pins(fresh))
+    wrote |= files.write(folder / Path(lockfile.lock_path(requirements)).name, lockfile.write_lock(fresh))
+    return Locked(fresh, changed=wrote, changes=_changes(earlier, fresh))
+
+
+class _Making:
+    """One lock in the making, in a work folder of its own."""
+
+    def __init__(self, asked: lines.Asked, found: FoundPython, work: Path, emit: Emit) -> None:
+        self._asked = asked
+        self._found = found
+        self._emit = emit
+        self._work = work
+        self._python = ".".join(found.full.split(".")[:2])
+        self._rules = TargetRules(self._python, found.full, found.platform, DEFAULT_GLIBC)
+        archives = work / "archives"
+        archives.mkdir()
+        self._shelf = Shelf(Index(self._rules), self._rules, asked.policies, archives)
+
+    def lock(self, requirements: str, preferred: Sequence[str]) -> Lock:
+        """Resolve, choose archives, close the builds, and put it together."""
+        tools = self._shelf.toolchain(toolchain(self._python))
+        interpreter = Interpreter(self._found.path, self._pip(tools))
+        pins = self._resolve(interpreter, preferred)
+        by_name = {pin.name: pin for pin in pins}
+        reached = reach([root.requirement for root in self._asked.roots], by_name, self._rules)
+        run_time = dict(zip(pins, self._shelf.choose(pins), strict=True))
+        self._emit(Notice(f"{len(pins)} run-time packages; closing their build environments"))
+        backends = Backends(interpreter, self._shelf, self._work)
+        closure = BuildClosure(interpreter, self._rules, self._shelf, backends, self._work)
+        builds = closure.close([*run_time.values()], [f"{pin.name}=={pin.version}" for pin in pins])
+        entries = [_archive(chosen, None, frozenset()) for chosen in tools]
+        entries += [_archive(chosen, pin, frozenset()) for pin, chosen in closure.chosen().items()]
+        entries += [_archive(chosen, pin, reached[pin.name].extras) for pin, chosen in run_time.items()]
+        return Lock(
+            requirements=requirements,
+            roots=self._asked.spelled,
+            overrides=self._asked.overrides,
+            archives={entry.file: entry for entry in entries},
+            targets=(self._target(run_time, reached, builds, tools),),
+        )
+
+    def _pip(self, tools: Iterable[Chosen]) -> Path:
+        """Unpack the pinned pip: run from its wheel, it could not start the nested pips of build isolation."""
+        wheel = next(chosen for chosen in tools if chosen.metadata.name == "pip")
+        folder = self._work / "pip"
+        with zipfile.ZipFile(wheel.path) as packed:
+            packed.extractall(folder)
+        return folder / "pip"
+
+    def _resolve(self, interpreter: Interpreter, preferred: Sequence[str]) -> tuple[Pin, ...]:
+        roots = [str(root.requirement) for root in self._asked.roots]
+        if preferred:
+            try:
+                return solve(interpreter, roots, self._work, constraints=preferred)
+            except Unsolvable:
+                self._emit(Notice("the versions locked before do not fit any more; resolving afresh"))
+        try:
+            return solve(interpreter, roots, self._work)
+        except Unsolvable as error:
+            raise Refused(
+                "Nothing was locked.",
+                "pip found no versions that answer the .in file (or no index that answers)",
+                "change the requirements that pip names, then fab vendor.lock",
+                problems=str(error).splitlines(),
+            ) from None
+
+    def _target(
+        self,
+        run_time: Mapping[Pin, Chosen],
+        reached: Mapping[str, Reached],
+        builds: Mapping[str, Build],
+        tools: Iterable[Chosen],
+    ) -> LockTarget:
+        by_name = {pin.name: chosen.file for pin, chosen in run_time.items()}
+        needs = {by_name[name]: tuple(sorted(by_name[need] for need in found.needs)) for name, found in reached.items()}
+        return LockTarget(
+            python=self._python,
+            python_full=self._found.full,
+            platform=self._found.platform,
+            glibc=self._rules.glibc,
+            install=tuple(dependency_order(by_name.values(), needs, loops_allowed=True)),
+            toolchain=tuple(sorted(chosen.file for chosen in tools)),
+            needs={file: found for file, found in needs.items() if found},
+            builds=builds,
+        )
+
+
+def _archive(chosen: Chosen, pin: Pin | None, extras: frozenset[str]) -> Archive:
+    """Describe one archive for the lock; of its requirements, those that only unused extras want are left out."""
+    found = chosen.metadata
+    requires = pin.requires if pin else found.requires or ()
+    return Archive(
+        file=chosen.file,
+        sha256=chosen.sha256,
+        size=chosen.path.stat().st_size,
+        name=found.name,
+        version=found.version,
+        requires=tuple(sorted(text for text in requires if _counts(Requirement(text), extras))),
+        requires_python=found.requires_python or (pin.requires_python if pin else ""),
+        reason=chosen.reason,
+    )
+
+
+def _counts(requirement: Requirement, extras: frozenset[str]) -> bool:
+    text = str(requirement.marker or "")
+    return "extra" not in text or any(f'"{extra}"' in text for extra in extras)
+
+
+def _asked(root: Path, requirements: str) -> lines.Asked:
+    path = lockfile.asked_path(requirements)
+    file = root / path
+    if not file.is_file():
+        raise Refused("Nothing was locked.", f"{path} is missing", f"write what the project needs into {path}")
+    asked = lines.read_asked(file.read_text(encoding="utf-8"), path)
+    if asked.problems:
+        raise Refused("Nothing was locked.", f"{path} cannot be locked", f"edit {path}", problems=asked.problems)
+    return asked
+
+
+def _earlier(root: Path, requirements: str) -> Lock | None:
+    try:
+        return proof.read(WorkTree(root), requirements)
+    except Refused:
+        return None  # none yet, or one that this run replaces
+
+
+def _still_holds(root: Path, earlier: Lock, asked: lines.Asked, python: str) -> bool:
+    """Tell whether the lock on disk already answers the .in file, this Python and this library's toolchain."""
+    target = earlier.targets[0]
+    tools = {earlier.archives[file].name: earlier.archives[file].version for file in target.toolchain}
+    pins = root / lockfile.pins_path(earlier.requirements)
+    return (
+        asked.spelled == earlier.roots
+        and asked.overrides == earlier.overrides
+        and [found.python for found in earlier.targets] == [python]
+        and tools == toolchain(python)
+        and pins.is_file()
+        and pins.read_text(encoding="utf-8") == lockfile.write_pins(earlier)
+    )
+
+
+def _versions(lock: Lock) -> tuple[str, ...]:
+    return tuple(f"{archive.name}=={archive.version}" for archive in lock.run_time())
+
+
+def _changes(earlier: Lock | None, fresh: Lock) -> tuple[str, ...]:
+    before = {archive.name: archive.version for archive in earlier.run_time()} if earlier else {}
+    after = {archive.name: archive.version for archive in fresh.run_time()}
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    return tuple(f"{name} {before.get(name, '(new)')} -> {after.get(name, '(gone)')}" for name in names)

@@ -1,0 +1,113 @@
+"""Which versions answer a set of requirements: pip's resolver, asked by the target's own interpreter.
+
+``pip install --dry-run --report`` installs nothing. The target's interpreter runs it, from the pinned toolchain's
+pip, because pip judges markers by the interpreter it runs on (its ``--python-version`` changes tags alone).
+Which *archive* of a version is vendored is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from .index import environment
+from .target import TargetRules
+
+
+class Unsolvable(ValueError):
+    """pip found no set of versions, or did not get that far; the message is pip's own."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One resolved version, with what its metadata asked for."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...]
+    requires_python: str
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """The target's Python as found on this machine, and the folder of the pinned pip that it runs."""
+
+    python: Path
+    pip: Path
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a walk through pins found of one name."""
+
+    needs: frozenset[str]
+    extras: frozenset[str]
+
+
+def solve(
+    interpreter: Interpreter, requirements: Sequence[str], work: Path, *, constraints: Sequence[str] = ()
+) -> tuple[Pin, ...]:
+    """Resolve requirements to one version of each package, sorted by name. Raises Unsolvable."""
+    if not requirements:
+        return ()
+    asked, limits, report = work / "asked.txt", work / "constraints.txt", work / "report.json"
+    asked.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+    limits.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
+    report.unlink(missing_ok=True)
+    # --prefer-binary: a version with a wheel is resolved without running its build backend.
+    done = subprocess.run(
+        [
+            *(str(interpreter.python), "-I", str(interpreter.pip), "install", "--dry-run", "--ignore-installed"),
+            *("--quiet", "--prefer-binary", "--report", str(report), "-r", str(asked), "-c", str(limits)),
+        ],
+        env=environment(),
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or not report.exists():
+        raise Unsolvable(_complaint(done.stderr))
+    items: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
+    return tuple(sorted((_pin(item["metadata"]) for item in items), key=lambda pin: pin.name))
+
+
+def reach(requirements: Iterable[Requirement], pins: Mapping[str, Pin], rules: TargetRules) -> dict[str, Reached]:
+    """Walk from requirements through pins: every name reached, the extras asked of it, and what it needs in turn."""
+    needs: dict[str, set[str]] = {}
+    extras: dict[str, set[str]] = {}
+    queue = [requirement for requirement in requirements if rules.applies(requirement)]
+    for requirement in queue:
+        name = canonicalize_name(requirement.name)
+        if name not in pins:
+            continue
+        mine, seen = needs.setdefault(name, set()), extras.setdefault(name, set())
+        for extra in {"", *requirement.extras} - seen:
+            seen.add(extra)
+            asked = [Requirement(text) for text in pins[name].requires]
+            found = [need for need in asked if rules.applies(need, [extra])]
+            mine.update(canonicalize_name(need.name) for need in found)
+            queue += found
+    return {name: Reached(frozenset(needs[name] & set(pins)), frozenset(extras[name] - {""})) for name in needs}
+
+
+def _pin(metadata: Mapping[str, Any]) -> Pin:
+    return Pin(
+        name=canonicalize_name(str(metadata["name"])),
+        version=str(metadata["version"]),
+        requires=tuple(str(line) for line in metadata.get("requires_dist") or ()),
+        requires_python=str(metadata.get("requires_python") or ""),
+    )
+
+
+def _complaint(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
+    return "\n".join(lines[-15:]) or "pip ended without a word"

@@ -31,7 +31,8 @@ def pack(repository: Repository, resolved: ResolvedTag) -> Bundle:
         if isinstance(error, Missing):
             raise missing_objects(resolved.tag, str(error)) from error
         if isinstance(error, GitFailed):
-            raise Refused(NO_HOST, f"git cannot read tag {resolved.tag}: {error}", "git fsck") from error
+            step = f"git fsck; in a partial clone: git fetch --refetch origin tag {resolved.tag}"
+            raise Refused(NO_HOST, f"git cannot read tag {resolved.tag}: {error}", step) from error
         raise
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from deploy.errors import Refused
-from deploy.settings.commands import HEALTH_KINDS
+from deploy.settings.commands import HEALTH_KINDS, Command
 from deploy.settings.declared import Layer
 
 FORMAT = 1
@@ -46,6 +46,9 @@ def _layer(host: dict[str, Any], declared: Layer) -> Layer:
         known_hosts=None if known_hosts is None else (str(known_hosts),),
         python=None if host.get("python") is None else str(host["python"]),
         groups=tuple(str(group) for group in cast("list[Any]", host.get("groups") or [])),
+        restart=Command(str(host["restart"])) if host.get("restart") else None,
+        stop=Command(str(host["stop"])) if host.get("stop") else None,
+        allow_root=bool(host.get("allow_root")) or None,
         health=_health(host.get("url"), declared),
     )
 

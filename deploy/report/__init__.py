@@ -19,7 +19,7 @@ from deploy.events import Emit, Event, FleetStep, HostStep, Notice, RunEnded, Ru
 from deploy.report import records, tables, words
 from deploy.report.plain import Plain
 from deploy.report.records import Records, state_folder
-from deploy.report.text import escape
+from deploy.report.text import hosts as hosts_in_words
 
 __all__ = [
     "quiet_sink",
@@ -28,6 +28,7 @@ __all__ = [
     "show_releases",
     "show_sandbox",
     "show_status",
+    "show_stopped",
     "sink",
     "state_folder",
 ]
@@ -104,13 +105,16 @@ def show_releases(answer: Mapping[str, Any], *, json: bool) -> None:
 
 
 def show_sandbox(hosts: Sequence[Mapping[str, Any]]) -> None:
-    """Print the sandbox hosts that run, or that none does."""
-    if not hosts:
-        print("no sandbox host is running; start some: fab sandbox.up")
-        return
-    columns = [key for key in ("name", "address", "port", "root", "url", "state") if any(key in host for host in hosts)]
-    rows = [[escape(str(host.get(key, ""))) for key in columns] for host in hosts]
-    print("\n".join(tables.aligned([key.upper() for key in columns], rows)))
+    """Print the sandbox hosts, one a line, or that there is none."""
+    if hosts:
+        print("\n".join(tables.aligned(tables.SANDBOX_COLUMNS, tables.sandbox_rows(hosts))))
+    else:
+        print("no sandbox host; start three: fab sandbox.up")
+
+
+def show_stopped(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """Print which sandbox hosts were stopped."""
+    print(f"stopped {hosts_in_words([str(host.get('name')) for host in hosts])}")
 
 
 def show_error(error: DeployError) -> None:

@@ -9,6 +9,7 @@ from deploy.report.text import escape, lines, moment
 
 STATUS_COLUMNS = ("HOST", "LIVE", "PROOF", "PREVIOUS", "BY", "WHEN", "SEAL")
 RELEASES_COLUMNS = ("HOST", "", "TAG", "RELEASE", "STATE", "BAD", "COMMIT", "BY", "WHEN")
+SANDBOX_COLUMNS = ("HOST", "SSH", "LIVE", "URL", "ROOT")
 MARK = "->"
 """Stands before the live release."""
 
@@ -47,6 +48,20 @@ def releases_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 )
             )
     return rows
+
+
+def sandbox_rows(hosts: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """One row per sandbox host; a host that was just brought up serves SSH."""
+    return [
+        (
+            _text(host.get("name")),
+            f"{_text(host.get('address'))}:{_text(host.get('port'))}" if host.get("ssh", True) else "down",
+            _text(host.get("live")) or "nothing",
+            _text(host.get("url")),
+            escape(str(host.get("root", ""))),
+        )
+        for host in hosts
+    ]
 
 
 def remarks(answer: Mapping[str, Any]) -> list[str]:
@@ -90,7 +105,7 @@ def _status_row(host: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _facts(host: Mapping[str, Any], current: Any) -> Mapping[str, Any]:
     known = cast("Sequence[Mapping[str, Any]]", host.get("releases") or [])
-    own: Mapping[str, Any] = cast("Mapping[str, Any]", current) if isinstance(current, Mapping) else {}
+    own = cast("Mapping[str, Any]", current if isinstance(current, Mapping) else {})
     listed = [one for one in known if _release(one) == _release(current)]
     return {**(listed[0] if listed else {}), **own}
 

@@ -166,7 +166,7 @@ def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
         )
     return pipeline.Request(
         project=project_of(c),
-        settings=_settings(c),
+        settings=settings_of(c),
         stage=stage or _own(c).get("stage"),
         hosts=wanted,
         operator=f"{_user()}@{socket.gethostname()}",
@@ -187,7 +187,8 @@ def _config(c: Context) -> Mapping[str, object]:
     return cast("Mapping[str, object]", c.config)
 
 
-def _settings(c: Context) -> Mapping[str, Any]:
+def settings_of(c: Context) -> Mapping[str, Any]:
+    """The `deploy` mapping as Fabric merged it (files, environment, command line), unvalidated. Raises Refused."""
     settings = _plain(_config(c).get("deploy"))
     if settings is not None and not isinstance(settings, dict):
         raise Refused("nothing was contacted", "`deploy:` in fabric.yaml is not a mapping", "correct fabric.yaml")

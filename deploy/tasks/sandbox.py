@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from invoke.context import Context
 
-from deploy.errors import Refused
-from deploy.tasks.commands import project_of
+from deploy.tasks.commands import project_of, settings_of
 from deploy.tasks.executor import fleet_task
 
 
@@ -14,25 +16,29 @@ def up(c: Context, hosts: int = 3) -> None:
     """Start sandbox hosts on loopback ports inside .sandbox/; what already runs is left alone."""
     from deploy import report, sandbox
 
-    if not 1 <= hosts <= 99:
-        raise Refused(
-            "no sandbox host was started", f"--hosts {hosts} is not between 1 and 99", "fab sandbox.up --hosts 3"
-        )
-    report.show_sandbox(sandbox.up(project_of(c), hosts))
+    report.show_sandbox(sandbox.up(project_of(c), hosts, service=_service(settings_of(c))))
 
 
-@fleet_task()
-def down(c: Context) -> None:
+@fleet_task(help={"remove": "Delete .sandbox/ too: releases, keys and ports."})
+def down(c: Context, *, remove: bool = False) -> None:
     """Stop everything that sandbox.up started."""
     from deploy import report, sandbox
 
-    sandbox.down(project_of(c))
-    report.show_sandbox([])
+    report.show_stopped(sandbox.down(project_of(c), remove=remove))
 
 
 @fleet_task()
 def status(c: Context) -> None:
-    """Show which sandbox hosts run, and where."""
+    """Show which sandbox hosts run, what they serve, and where."""
     from deploy import report, sandbox
 
     report.show_sandbox(sandbox.status(project_of(c)))
+
+
+def _service(settings: Mapping[str, Any]) -> str | None:
+    """The ``service`` that the sandbox's supervisors run: the stage's own, else the app's. Settings check its shape."""
+    stages = settings.get("stages")
+    stage = stages.get("sandbox") if isinstance(stages, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    own = stage.get("service") if isinstance(stage, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    service: object = own or settings.get("service")  # pyright: ignore[reportUnknownVariableType]
+    return service if isinstance(service, str) else None

@@ -65,8 +65,8 @@ def test_yaml_keys_that_are_no_words_do_not_kill_fabric(project: Path, recording
     )
     (project / "fabfile.py").write_text(
         "from deploy.tasks import namespace\nfrom fabric import task\n"
-        "from deploy.tasks.commands import _settings\n"
-        "@task\ndef show(c):\n    print(_settings(c), c.config.sealed_deploy.stage)\n"
+        "from deploy.tasks.commands import settings_of\n"
+        "@task\ndef show(c):\n    print(settings_of(c), c.config.sealed_deploy.stage)\n"
         "ns = namespace(show)\n"
     )
     ended = recording("1", "show")

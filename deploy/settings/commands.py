@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from deploy.settings.schema import COMMAND_KEYS, HEALTH_KEYS, HOOK_KEYS
 from deploy.settings.section import USER, Section, did_you_mean
@@ -32,7 +32,8 @@ class Command:
 class Health:
     """How a host proves that it serves: exactly one of ``url``, ``socket``, ``command`` is set.
 
-    ``path`` is None where the url itself says it all. ``successes`` answers in a row count, within ``timeout_s``.
+    ``url`` is complete; ``path`` is what to ask a socket for (None: ``/``). ``successes`` in a row are needed, within
+    ``timeout_s``.
     """
 
     url: str | None = None
@@ -160,7 +161,10 @@ def health_of(merged: Mapping[str, Any], path: str, problems: list[str]) -> Heal
     if not any(kind in merged for kind in HEALTH_KINDS):
         problems.append(f"{path}.health: name one of {', '.join(HEALTH_KINDS)}")
         return None
-    return Health(**merged)
+    health = Health(**merged)
+    if health.url and health.path:
+        health = replace(health, url=urljoin(health.url, health.path), path=None)
+    return health
 
 
 def _url(body: Section) -> str | None:

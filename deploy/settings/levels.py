@@ -11,7 +11,7 @@ from deploy.settings.schema import Level, keys_at, misplaced
 from deploy.settings.section import NAME, Section, did_you_mean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """One level's section. ``stage`` and ``name`` are empty where the level has none."""
 

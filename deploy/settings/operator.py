@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from deploy.settings.commands import command_of, health_part
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
@@ -24,9 +25,10 @@ def operator_of(mapping: object, where: str = "fabric.yaml") -> OperatorSettings
     problems: list[str] = []
     top = Section(plain(mapping), "", problems)
     places = walk(top)
-    layers = {(place.level, place.stage, place.name): _layer(place) for place in places}
+    layers = {place: _layer(place) for place in places}
+    fleet = _fleet(top)
     names = [place.stage for place in places if place.level == "stage"]
-    stages = {name: _declared(name, places, layers) for name in [*names, SANDBOX]}
+    stages = {name: _declared(name, places, layers, fleet) for name in [*names, SANDBOX]}
     settings = OperatorSettings(
         app=top.text("app", NAME, says="a word"),
         python=top.text("python", says='a version such as "3.11", in quotes'),
@@ -42,27 +44,41 @@ def operator_of(mapping: object, where: str = "fabric.yaml") -> OperatorSettings
     return settings
 
 
-def _declared(name: str, places: Sequence[Place], layers: Mapping[tuple[str, str, str], Layer]) -> Declared:
-    app = places[0].section
-    section = next((p.section for p in places if p.level == "stage" and p.stage == name), Section(None, "", []))
+def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer], app: _Fleet) -> Declared:
+    stage = next((place for place in places if place.level == "stage" and place.stage == name), None)
+    own = _fleet(stage.section) if stage else _Fleet()
+    wait_s = own.wait_s if own.wait_s is not None else app.wait_s
+    wide = layers[places[0]]
 
     def of(level: str) -> dict[str, Layer]:
-        return {p.name: layers[level, name, p.name] for p in places if p.level == level and p.stage == name}
+        return {place.name: layers[place] for place in places if place.level == level and place.stage == name}
 
-    stage = layers.get(("stage", name, ""), Layer())
     return Declared(
         name=name,
-        layer=layers["app", "", ""].under(stage),
+        layer=wide.under(layers[stage]) if stage else wide,
         groups=of("group"),
         hosts=of("host"),
-        tags=_tags(section) or _tags(app) or "any",
-        allowed_signers=section.text("allowed_signers") or app.text("allowed_signers"),
-        wait_s=next((w for s in (section, app) if (w := s.seconds("wait_s", zero=True)) is not None), 0.0),
+        tags=own.tags or app.tags or "any",
+        allowed_signers=own.allowed_signers or app.allowed_signers,
+        wait_s=wait_s or 0.0,
     )
 
 
-def _tags(section: Section) -> str | None:
-    return section.choice("tags", ("any", "annotated", "signed"))
+@dataclass(frozen=True)
+class _Fleet:
+    """What app and stage level say of a whole fleet."""
+
+    tags: str | None = None
+    allowed_signers: str | None = None
+    wait_s: float | None = None
+
+
+def _fleet(section: Section) -> _Fleet:
+    return _Fleet(
+        section.choice("tags", ("any", "annotated", "signed")),
+        section.text("allowed_signers", says="a path"),
+        section.seconds("wait_s", zero=True),
+    )
 
 
 def _layer(place: Place) -> Layer:
@@ -99,7 +115,7 @@ def _root(section: Section) -> str | None:
         return None
     for problem in root_problems(root):
         section.note("root", problem)
-    return root.rstrip("/")
+    return root.rstrip("/") or root
 
 
 def _deadlines(section: Section) -> dict[str, float]:

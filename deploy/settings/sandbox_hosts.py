@@ -8,7 +8,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from deploy.errors import Refused
-from deploy.settings.commands import HEALTH_KINDS, Command
+from deploy.settings.commands import Command
 from deploy.settings.declared import Layer
 
 FORMAT = 1
@@ -56,9 +56,9 @@ def _layer(host: dict[str, Any], declared: Layer) -> Layer:
 def _health(url: str | None, declared: Layer) -> dict[str, Any]:
     if not url or not declared.health or "command" in declared.health:
         return {}
-    configured = next((declared.health[kind] for kind in HEALTH_KINDS if kind in declared.health), "")
-    path = declared.health.get("path") or urlsplit(str(configured)).path if "url" in declared.health else None
-    return {"url": url.rstrip("/"), "path": path or declared.health.get("path") or "/"}
+    configured = urlsplit(str(declared.health.get("url", "")))
+    query = f"?{configured.query}" if configured.query else ""
+    return {"url": url.rstrip("/") + configured.path + query}
 
 
 def _refused(why: str, next_step: str) -> Refused:

@@ -83,7 +83,7 @@ HEALTH_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("url", "http(s) URL", "one of three", "Asked from the host itself."),
     ("socket", "path", "one of three", "A unix socket that speaks HTTP; absolute, or relative to ROOT."),
     ("command", "COMMAND", "one of three", "Healthy when it exits 0."),
-    ("path", "URL path", "the url's", "What to ask for; starts with a slash."),
+    ("path", "URL path", "the url's, or /", "What to ask for, instead of the url's own path."),
     ("host_header", "text", "the url's", "The Host header to send."),
     ("expect_status", "status or list", "200", "Answers that count as healthy."),
     ("successes", "count", "2", "How many in a row."),
@@ -115,4 +115,4 @@ def misplaced(name: str, level: Level) -> str | None:
     places = ", ".join(level for key in known for level in key.levels)
     if known[0].scope == "release":
         return f"belongs to the release scope (the tag's own file), at level: {places}; not at {level} level"
-    return f"belongs to the operator scope (the control machine), at level: {places}; not at {level} level"
+    return f"belongs to the operator scope (control machine), at level: {places}; not at {level} level"

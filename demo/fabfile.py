@@ -1,0 +1,5 @@
+"""Deploys this project: fab --list says how."""
+
+from deploy.tasks import namespace
+
+ns = namespace()

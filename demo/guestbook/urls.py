@@ -1,0 +1,7 @@
+"""Where everything is."""
+
+from django.urls import path
+
+from . import views
+
+urlpatterns = [path("", views.page), path("healthz", views.healthz)]

@@ -6,8 +6,23 @@ that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it i
 
 from __future__ import annotations
 
+from .fetching import Fetched, fetch
+from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
 from .proof import check, read
 from .source import Source, WorkTree
 
-__all__ = ["Archive", "Build", "Lock", "LockTarget", "Source", "WorkTree", "check", "read"]
+__all__ = [
+    "Archive",
+    "Build",
+    "Fetched",
+    "Lock",
+    "LockTarget",
+    "Locked",
+    "Source",
+    "WorkTree",
+    "check",
+    "fetch",
+    "lock",
+    "read",
+]

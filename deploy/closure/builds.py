@@ -68,11 +68,15 @@ class BuildClosure:
         everything = tuple(sorted({text for texts in wants.values() for text in texts}))
         joint = self._try(everything)
         before = len(self._sdists)
+        needed: dict[str, list[Pin]] = {}
         for file, texts in wants.items():
             pins = {pin.name: pin for pin in (self._solve(file, texts) if joint is None else joint)}
-            needed = reach([Requirement(text) for text in texts], pins, self._rules)
-            mine = [pins[name] for name in sorted(needed)]
-            self._environments[file] = dict(zip(mine, self._shelf.choose(mine), strict=True))
+            needed[file] = [pins[name] for name in reach([Requirement(text) for text in texts], pins, self._rules)]
+        everyone = sorted({pin for pins in needed.values() for pin in pins}, key=lambda pin: (pin.name, pin.version))
+        # One call for all: asking the index environment by environment took most of a lock's time.
+        archives = dict(zip(everyone, self._shelf.choose(everyone), strict=True))
+        for file, pins in needed.items():
+            self._environments[file] = {pin: archives[pin] for pin in sorted(pins, key=lambda pin: pin.name)}
         for environment in list(self._environments.values()):
             for chosen in environment.values():
                 if chosen.metadata.build:
@@ -83,6 +87,7 @@ class BuildClosure:
         """Ask each backend not asked yet, tools before what they build; tell whether any wants more."""
         folders: dict[str, Path] = {}
         more = False
+        self._shelf.wheels(pin for pin, chosen in self.chosen().items() if chosen.metadata.build)
         for file in self._order():
             tools = {pin: (tool, folders.get(tool.file)) for pin, tool in self._environments[file].items()}
             folders[file] = self._backends.environment(tools)

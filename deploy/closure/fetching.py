@@ -65,9 +65,12 @@ def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path) -> None:
     with files.staged(vendor) as work:
         for target in lock.targets:
             mine = [left.pop(file) for file in sorted(target.files & set(left))]
+            if not mine:
+                continue
             rules = TargetRules(target.python, target.python_full, target.platform, target.glibc)
             wanted = [Wanted(archive.name, archive.file, archive.sha256, work / archive.file) for archive in mine]
-            errors.update(Index(rules).download(wanted))
+            with Index(rules) as index:
+                errors.update(index.download(wanted))
             for archive in mine:
                 if _is_there(work / archive.file, archive):
                     files.publish(work / archive.file, vendor / archive.file)

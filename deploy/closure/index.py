@@ -5,21 +5,26 @@ pip's own configuration decides which index that is; nothing here names one, and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.errors import Failed
 
 from . import metadata
 from .target import TargetRules
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _CHILD = Path(__file__).with_name("index_child.py")
 _WHERE = (
@@ -29,6 +34,7 @@ _HOW = "CACHE_DIR CONSTRAINT DEFAULT_TIMEOUT NO_CACHE_DIR RETRIES TIMEOUT USE_DE
 _PIP_SETTINGS = frozenset("PIP_" + name for name in f"{_WHERE} {_HOW}".split(" "))
 """What says where the index is and how to reach it. Other PIP_* would change the outcome silently (PIP_NO_DEPS,
 PIP_TARGET, PIP_REQUIREMENT) and are dropped."""
+_END_TIMEOUT_S = 30.0
 _SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -54,11 +60,29 @@ class Wanted:
 
 
 class Index:
-    """The index as pip is configured to reach it from here, seen by one target."""
+    """The index as pip is configured to reach it from here, seen by one target. Use it as a context manager."""
 
     def __init__(self, rules: TargetRules) -> None:
         self._rules = rules
         self._listed: dict[str, tuple[IndexFile, ...]] = {}
+
+    def __enter__(self) -> Self:
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        # -I: neither PYTHONPATH nor this folder's own modules may stand in for what pip imports.
+        self._child = subprocess.Popen(
+            [sys.executable, "-I", str(_CHILD), self._rules.python, *self._rules.platforms()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env=environment(),
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._child.communicate()
+        self._said.close()
 
     def files(self, names: Iterable[str]) -> dict[str, tuple[IndexFile, ...]]:
         """List the sdists and fitting wheels of some packages, in the index's order; each name is asked once.
@@ -90,19 +114,16 @@ class Index:
         return {file: _redacted(why) + tail for file, why in reasons.items()}
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
-        request = {**request, "python": self._rules.python, "platforms": self._rules.platforms()}
-        # -I: neither PYTHONPATH nor this folder's own modules may stand in for what pip imports.
-        done = subprocess.run(
-            [sys.executable, "-I", str(_CHILD)],
-            input=json.dumps(request),
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise _down("pip could not be asked", done.stderr.splitlines())
-        return json.loads(done.stdout)
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        try:
+            self._child.stdin.write(json.dumps(request) + "\n")
+            self._child.stdin.flush()
+            return json.loads(self._child.stdout.readline())
+        except (OSError, ValueError):
+            self._child.wait(timeout=_END_TIMEOUT_S)
+            self._said.seek(0)
+            raise _down("pip could not be asked", self._said.read().splitlines()) from None
 
 
 def environment() -> dict[str, str]:

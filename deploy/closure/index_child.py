@@ -4,7 +4,8 @@ The one place that touches pip's internals. pip has no public command that tells
 without running its build backend (``pip download`` prepares metadata even with ``--no-deps``); its finder and its
 session are what carry proxies, certificates, mirrors, find-links and credentials. They fail loudly here if they move.
 
-Input on stdin, one JSON object: ``{"python": "3.11", "platforms": [TAG, ...]}`` and one of
+Started with ``argv`` PYTHON PLATFORM_TAG... (``3.11 manylinux_2_28_x86_64 ...``). One JSON object a line on stdin,
+one answer a line on stdout, until stdin ends:
 
 * ``"list": [NAME, ...]``: answers ``{"files": {NAME: [{"file", "version", "sha256" | null, "requires_python"}]}}``
   with the wheels that fit and all sdists, in the index's order;
@@ -43,26 +44,30 @@ class _Kept(logging.Handler):
 
 
 def main() -> None:
-    """Answer one request from stdin on stdout."""
+    """Answer requests until there are no more."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever pip prints is not an answer
     kept = _Kept()
     logging.getLogger("pip").addHandler(kept)
     logging.getLogger("pip").propagate = False
-    request: dict[str, Any] = json.load(sys.stdin)
     command: Any = create_command("download")
     with command.main_context():
         options, _ = command.parse_args(["--no-deps", "nothing"])
         # A configured no-binary or only-binary would hide files; which kind is used is the lock's policy.
         options.format_control = FormatControl(set(), set())
         session = command.get_default_session(options)
-        python = tuple(int(part) for part in request["python"].split("."))
-        target = TargetPython(request["platforms"], python, implementation="cp")
+        python = tuple(int(part) for part in sys.argv[1].split("."))
+        target = TargetPython(sys.argv[2:], python, implementation="cp")
         finder = command._build_package_finder(options, session, target, ignore_requires_python=True)  # noqa: SLF001
-        answer: dict[str, Any] = {}
-        if "list" in request:
-            answer["files"] = {name: _files(finder, name) for name in request["list"]}
-        else:
-            answer["errors"] = _download(finder, session, request["download"])
-    json.dump({**answer, "log": kept.lines}, sys.stdout)
+        for line in sys.stdin:
+            request: dict[str, Any] = json.loads(line)
+            kept.lines.clear()
+            answer: dict[str, Any] = {}
+            if "list" in request:
+                answer["files"] = {name: _files(finder, name) for name in request["list"]}
+            else:
+                answer["errors"] = _download(finder, session, request["download"])
+            answers.write(json.dumps({**answer, "log": kept.lines}) + "\n")
+            answers.flush()
 
 
 def _files(finder: Any, name: str) -> list[dict[str, Any]]:

@@ -53,8 +53,10 @@ def lock(root: Path, requirements: str, python: str, emit: Emit, *, upgrade: boo
     for line in configuration():
         emit(Notice(f"pip's configuration in force: {line}"))
     with tempfile.TemporaryDirectory(prefix="sealed-deploy-lock-") as work:
-        making = _Making(asked, found, Path(work), emit)
-        fresh = making.lock(requirements, () if upgrade or earlier is None else _versions(earlier))
+        rules = TargetRules(python, found.full, found.platform, DEFAULT_GLIBC)
+        with Index(rules) as index:
+            making = _Making(asked, found, rules, Path(work), index=index, emit=emit)
+            fresh = making.lock(requirements, () if upgrade or earlier is None else _versions(earlier))
     folder = root / "requirements"
     wrote = files.write(folder / Path(lockfile.pins_path(requirements)).name, lockfile.write_pins(fresh))
     wrote |= files.write(folder / Path(lockfile.lock_path(requirements)).name, lockfile.write_lock(fresh))
@@ -64,20 +66,21 @@ def lock(root: Path, requirements: str, python: str, emit: Emit, *, upgrade: boo
 class _Making:
     """One lock in the making, in a work folder of its own."""
 
-    def __init__(self, asked: lines.Asked, found: FoundPython, work: Path, emit: Emit) -> None:
+    def __init__(
+        self, asked: lines.Asked, found: FoundPython, rules: TargetRules, work: Path, *, index: Index, emit: Emit
+    ) -> None:
         self._asked = asked
         self._found = found
         self._emit = emit
         self._work = work
-        self._python = ".".join(found.full.split(".")[:2])
-        self._rules = TargetRules(self._python, found.full, found.platform, DEFAULT_GLIBC)
+        self._rules = rules
         archives = work / "archives"
         archives.mkdir()
-        self._shelf = Shelf(Index(self._rules), self._rules, asked.policies, archives)
+        self._shelf = Shelf(index, rules, asked.policies, archives)
 
     def lock(self, requirements: str, preferred: Sequence[str]) -> Lock:
         """Resolve, choose archives, close the builds, and put it together."""
-        tools = self._shelf.toolchain(toolchain(self._python))
+        tools = self._shelf.toolchain(toolchain(self._rules.python))
         interpreter = Interpreter(self._found.path, self._pip(tools))
         pins = self._resolve(interpreter, preferred)
         by_name = {pin.name: pin for pin in pins}
@@ -133,7 +136,7 @@ class _Making:
         by_name = {pin.name: chosen.file for pin, chosen in run_time.items()}
         needs = {by_name[name]: tuple(sorted(by_name[need] for need in found.needs)) for name, found in reached.items()}
         return LockTarget(
-            python=self._python,
+            python=self._rules.python,
             python_full=self._found.full,
             platform=self._found.platform,
             glibc=self._rules.glibc,

@@ -1,0 +1,110 @@
+"""``fab vendor.lock``, ``vendor.fetch`` and ``vendor.check``: the closure of the working tree. Parse, call, return."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+
+from deploy.errors import Refused
+from deploy.tasks.commands import project_of
+from deploy.tasks.executor import fleet_task
+
+if TYPE_CHECKING:
+    from deploy.closure import Lock
+    from deploy.events import Emit
+
+_SETTINGS_FILES = ("fabric.yaml", "fabric.yml")
+_LINES = {"json": "One JSON object a line on stdout, for machines."}
+
+
+@fleet_task(help={"upgrade": "Let go of the versions locked before.", **_LINES})
+def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
+    """Write the pins: requirements/NAME.in to NAME.txt and pylock.NAME.toml. Asks the configured index."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=upgrade)
+        for change in locked.changes:
+            _tell(emit, change)
+        done = "wrote" if locked.changed else "nothing changed:"
+        _tell(emit, f"{done} {_summary(locked.lock)}")
+        if locked.changed:
+            _tell(emit, "next: fab vendor.fetch, then commit requirements/ and vendor/")
+
+
+@fleet_task(help={"prune": "Remove files of vendor/ that no lock names.", **_LINES})
+def fetch(c: Context, *, prune: bool = False, json: bool = False) -> None:
+    """Fill vendor/ from the lock, by hash. Asks the configured index for what is not there."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        done = closure.fetch(place.root, place.requirements, emit, prune=prune)
+        for file in done.strays:
+            _tell(emit, f"vendor/{file}: no lock names it; fab vendor.fetch --prune removes it")
+        for file in done.pruned:
+            _tell(emit, f"vendor/{file}: removed, no lock names it")
+        _tell(emit, f"vendor/: {len(done.fetched)} archives fetched, {len(done.present)} were there")
+
+
+@fleet_task(help=_LINES)
+def check(c: Context, *, json: bool = False) -> None:
+    """Prove offline that requirements/ and vendor/ of the working tree are one closed set; a hole is exit 2."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        found = closure.check(closure.WorkTree(place.root), place.requirements)
+        _tell(emit, f"closed: {_summary(found)}")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the closure lies, which one it is, and for which Python."""
+
+    root: Path
+    requirements: str
+    python: str
+
+
+def _place(c: Context) -> _Place:
+    """Read the working tree's own fabric.yaml: the closure is a release setting, which no stage overrides."""
+    from deploy.settings.release import release_from_text
+
+    project = project_of(c)
+    path = next((project / name for name in _SETTINGS_FILES if (project / name).is_file()), None)
+    if path is None:
+        raise Refused("Nothing was changed.", f"{project} has no fabric.yaml", "python -m deploy init writes one")
+    settings = release_from_text(path.read_text(encoding="utf-8"), path.name)
+    own = project / settings.subdirectory
+    root = own if (own / "requirements").is_dir() else project
+    return _Place(root, settings.requirements, settings.python)
+
+
+@contextmanager
+def _told(*, json: bool) -> Generator[Emit, None, None]:
+    from deploy import report
+
+    with report.sink(json=json, verbose=False) as emit:
+        yield emit
+
+
+def _tell(emit: Emit, text: str) -> None:
+    from deploy.events import Notice
+
+    emit(Notice(text))
+
+
+def _summary(lock: Lock) -> str:
+    targets = ", ".join(target.name for target in lock.targets)
+    wheels = sum(archive.kind == "wheel" for archive in lock.archives.values())
+    return (
+        f"requirements/{lock.requirements} for {targets}: {len(lock.run_time())} run-time pins,"
+        f" {len(lock.archives)} archives in all, {wheels} of them wheels"
+    )

@@ -13,9 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from deploy.errors import DeployError
 from deploy.events import Event, FleetStep, HostBytes, HostEnded, HostStep, RunEnded, RunStarted
 from deploy.report.text import duration, escape, size
-from deploy.report.words import closing, describe
+from deploy.report.words import closing, describe, failed_line
 
 _STYLES = {"done": "green", "failed": "bold red", "warned": "yellow"}
 _ROWS_BELOW = 6
@@ -58,10 +59,18 @@ class Live:
             told = closing(event, tuple(self._hosts), self._log) if isinstance(event, RunEnded) else self._kept(event)
             if isinstance(event, RunEnded):
                 self.close()
-            for line in told:
-                self._console.print(Text(line, style=_style(event)))
+            for at, line in enumerate(told):
+                # Of the closing block only the verdict and the last line, which says where, are set off.
+                plain = isinstance(event, RunEnded) and 0 < at < len(told) - 1
+                self._console.print(Text(line, style="" if plain else _style(event)))
             if isinstance(event, RunStarted):
                 self._live.start()
+
+    def failed(self, error: DeployError, started: RunStarted | None) -> None:
+        """Close the run that ``error`` ended. The error itself is the boundary's to print, on stderr."""
+        self.close()
+        if started:
+            self._console.print(Text(failed_line(started, error), style="bold red"))
 
     def close(self) -> None:
         self._live.stop()

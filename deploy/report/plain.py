@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TextIO
 
+from deploy.errors import DeployError
 from deploy.events import Event, RunEnded, RunStarted
-from deploy.report.words import closing, describe
+from deploy.report.words import closing, describe, failed_line
 
 
 class Plain:
@@ -27,9 +28,19 @@ class Plain:
                 told = closing(event, self._hosts, self._log)
             else:
                 told = describe(event, started=self._verbose)
-            if told:
-                self._out.write("\n".join(told) + "\n")
-                self._out.flush()
+            self._write(told)
+
+    def _write(self, told: list[str]) -> None:
+        if told:
+            # A locale that cannot say a character shows its escape; it never stops a line.
+            encoding = self._out.encoding or "ascii"
+            self._out.write("\n".join(told).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._out.flush()
+
+    def failed(self, error: DeployError, started: RunStarted | None) -> None:
+        """Close the run that ``error`` ended. The error itself is the boundary's to print, on stderr."""
+        if started:
+            self._write([failed_line(started, error)])
 
     def close(self) -> None:
         pass

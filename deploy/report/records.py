@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from deploy.errors import DeployError
-from deploy.events import Event
+from deploy.events import Event, RunStarted
 
 FORMAT = 1
 RUNS_KEPT = 50
@@ -41,15 +41,23 @@ def record(event: Event | DeployError) -> str:
 class Records:
     """A sink that writes one record a line; may be called from several threads."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, *, skip: type[Event] | tuple[type[Event], ...] = ()) -> None:
         self._out = out
+        self._skip = skip
         self._lock = threading.Lock()
 
     def __call__(self, event: Event | DeployError) -> None:
+        if isinstance(event, self._skip):
+            return
         line = record(event) + "\n"
         with self._lock:
             self._out.write(line)
             self._out.flush()
+
+    def failed(self, error: DeployError, started: RunStarted | None) -> None:
+        """Write the error that ended the run as its last record."""
+        del started
+        self(error)
 
     def close(self) -> None:
         pass

@@ -33,7 +33,7 @@ def describe(event: Event, *, started: bool = False) -> list[str]:
             whole = event.sent >= event.total > 0
             return [f"{escape(event.host)}: sent {size(event.total)}"] if whole else []
         case HostEnded():
-            return _tell(event.host, f"ended {escape(event.outcome)}", event.detail)
+            return _tell(event.host, f"outcome {escape(event.outcome)}", event.detail)
         case RunEnded():
             return []
 
@@ -53,6 +53,12 @@ def closing(ended: RunEnded, names: Sequence[str], log: str | None = None) -> li
     where = line_of_run(ended.verb, ended.tag or ended.release, ended.stage, names or [h.host for h in ended.hosts])
     told.append(f"{where} | {exit_word(ended.exit_code)} | {duration(ended.elapsed_s)}")
     return told
+
+
+def failed_line(started: RunStarted, error: DeployError) -> str:
+    """The last line of a run that ended by an error instead of a closing block."""
+    where = line_of_run(started.verb, started.tag or started.release, started.stage, started.hosts)
+    return f"{where} | {exit_word(error.exit_code)}"
 
 
 def describe_error(error: DeployError) -> list[str]:

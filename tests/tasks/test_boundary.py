@@ -167,9 +167,10 @@ def test_a_run_that_fails_says_where_last(failing: Fab) -> None:
     assert ended.err.splitlines()[0] == "web-1 still serves v0"
 
 
-def test_a_failing_shell_command_of_a_task_keeps_its_own_code(failing: Fab) -> None:
+def test_a_failing_shell_command_of_a_task_keeps_its_own_code(project: Path, fab_program: Fab) -> None:
     """Invoke's own errors pass: a failed `c.run` ends fab with that command's status."""
-    assert failing("command").code == 9
+    (project / "fabfile.py").write_text(FAILING)  # as a program: Invoke leaves the pipes of c.run to the collector
+    assert fab_program("command").code == 9
 
 
 def test_a_bug_in_a_users_own_task_is_not_ours(failing: Fab) -> None:

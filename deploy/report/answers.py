@@ -1,0 +1,73 @@
+"""Answers and errors on the screen: tables of ``status`` and ``releases``, an error's lines, where a bug was saved."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import DeployError
+from deploy.report import tables, words
+from deploy.report.sinks import is_terminal
+from deploy.report.text import hosts as hosts_in_words
+
+
+def show_status(answer: Mapping[str, Any], *, json: bool) -> None:
+    """Print what is live on each host."""
+    _show("status", answer, tables.STATUS_COLUMNS, tables.status_rows(answer), json=json)
+
+
+def show_releases(answer: Mapping[str, Any], *, json: bool) -> None:
+    """Print the releases on each host, newest first."""
+    _show("releases", answer, tables.RELEASES_COLUMNS, tables.releases_rows(answer), json=json)
+
+
+def show_sandbox(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """Print the sandbox hosts, one a line, or that there is none."""
+    if hosts:
+        print("\n".join(tables.aligned(tables.SANDBOX_COLUMNS, tables.sandbox_rows(hosts))))
+    else:
+        print("no sandbox host; start three: fab sandbox.up")
+
+
+def show_stopped(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """Print which sandbox hosts were stopped."""
+    print(f"stopped {hosts_in_words([str(host.get('name')) for host in hosts])}")
+
+
+def show_error(error: DeployError) -> None:
+    """Print an expected error on stderr: what is true now, why, every problem, the next command."""
+    _complain("\n".join(words.describe_error(error)))
+
+
+def show_bug(command: str, error: BaseException, saved: Path) -> None:
+    """Print where a bug's traceback was saved and how to report it."""
+    _complain(
+        f"{command}: a bug in sealed-deploy ({type(error).__name__}); what is live is not known from here: fab status\n"
+        f"the traceback was saved: {saved}\n"
+        "to report it, send that file (secrets are redacted; look before you send) and the command you ran"
+    )
+
+
+def _complain(text: str) -> None:
+    sys.stdout.flush()
+    print(text, file=sys.stderr, flush=True)  # Python opens stderr with backslashreplace
+
+
+def _show(
+    verb: str, answer: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequence[str]], *, json: bool
+) -> None:
+    if json:
+        print(json_format.dumps(answer, indent=2, sort_keys=True))
+        return
+    print(words.line_of_run(verb, None, str(answer.get("stage")), tables.host_names(answer)))
+    if is_terminal(sys.stdout):
+        from deploy.report.drawn import draw
+
+        draw(columns, rows)
+    else:
+        print("\n".join(tables.aligned(columns, rows)))
+    for line in tables.remarks(answer):
+        print(line)

@@ -12,17 +12,23 @@ from deploy.settings.roots import root_problems
 from deploy.settings.schema import DEADLINE_KEYS
 from deploy.settings.section import NAME, USER, Section, did_you_mean, plain
 from deploy.settings.stage import check_stage
+from deploy.settings.yaml_text import BadYaml, load
 
 _WORD = r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*"
 _ADDRESS = r"[A-Za-z0-9][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*"
 
 
-def operator_of(mapping: object, where: str = "fabric.yaml") -> OperatorSettings:
+def operator_of(mapping: object, where: str = "fabric.yaml", *, text: str | None = None) -> OperatorSettings:
     """Parse the ``deploy`` mapping, Fabric's or a plain one. Raises Refused with every problem of every stage.
 
-    The values of release keys are left alone: they count only in a tag's own file.
+    The values of release keys are left alone: they count only in a tag's own file. ``text`` is the file itself, where
+    there is one: Fabric takes a key that is set twice without a word, the strict reader does not.
     """
     problems: list[str] = []
+    try:
+        load(text or "")
+    except BadYaml as error:
+        problems.append(str(error))
     top = Section(plain(mapping), "", problems)
     places = walk(top)
     layers = {place: _layer(place) for place in places}

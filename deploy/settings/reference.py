@@ -20,12 +20,13 @@ the control machine, never from a tag. A key stands at the levels its row names;
 """
 _POINTS = ", ".join(f"`{point}`" for point in POINTS)
 _AFTER_HOOKS = f"""Points: {_POINTS}.
-A point holds one COMMAND or a list of them. A COMMAND is text for `/bin/sh -c`, a list (program and arguments), or a mapping with the keys below. In a list of commands an
-argument list is itself a list: `prepare: [[python, manage.py, check], "make assets"]`. An empty point takes a wider
-level's commands away.
+A point holds one COMMAND or a list of them. A COMMAND is text for `/bin/sh -c`, a list (program and arguments), or a
+mapping with the keys below. In a list of commands an argument list is itself a list:
+`prepare: [[python, manage.py, check], "make assets"]`. An empty point takes a wider level's commands away.
 """
 _STAGE_RULE = """\\* The sandbox is the default only while no other stage is declared. With others declared and no
-`default_stage`, a command that names no stage is refused and lists them. The hosts of `sandbox` come from `fab sandbox.up`.
+`default_stage`, a command that names no stage is refused and lists them. The hosts of `sandbox` come from
+`fab sandbox.up`.
 """
 
 

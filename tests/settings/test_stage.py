@@ -189,6 +189,14 @@ def test_fabrics_own_config_is_accepted() -> None:
     assert operator_of(config.deploy) == operator_of(plain)
 
 
+def test_a_key_set_twice_in_the_file_is_refused() -> None:
+    """Fabric keeps the last of two; the file's own text tells."""
+    text = "deploy:\n  root: /srv/x\n  root: /srv/y\n"
+    with pytest.raises(Refused) as refused:
+        operator_of(yaml.safe_load(text)["deploy"], text=text)
+    assert refused.value.problems == ("line 3: 'root' is already set on line 2",)
+
+
 SEVERAL = "{root: /srv/x, stages: {live: {hosts: [a, b]}, staging: {hosts: [c]}}}"
 
 

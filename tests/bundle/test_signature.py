@@ -82,7 +82,7 @@ def test_an_openpgp_signature_is_refused(project: Any, signers: Path) -> None:
 
 
 def test_unsigned_and_lightweight_tags(project: Any, signers: Path) -> None:
-    """An unsigned tag passes `annotated`, a lightweight one only `any`; each refusal names the command that mends it."""
+    """An unsigned tag passes `annotated`, a lightweight one only `any`; a refusal names what mends it."""
     project.tag("plain")
     project.git("tag", "light")
     judge(project, "plain", "annotated", signers)

@@ -62,7 +62,8 @@ def _show(
     if json:
         print(json_format.dumps(answer, indent=2, sort_keys=True))
         return
-    print(words.line_of_run(verb, None, str(answer.get("stage")), tables.host_names(answer)))
+    where = words.line_of_run(verb, None, str(answer.get("stage")), tables.host_names(answer))
+    print(f"{where} | {words.exit_word(int(answer['exit_code']))}")
     if is_terminal(sys.stdout):
         from deploy.report.drawn import draw
 

@@ -69,8 +69,11 @@ def remarks(answer: Mapping[str, Any]) -> list[str]:
     told: list[str] = []
     for host in _hosts(answer):
         name = _text(host.get("host"))
-        if not host.get("reachable", True):
-            told += [f"{name}: unreachable: {line}" for line in lines(str(host.get("error") or "no reason given"))]
+        word = "error" if host.get("reachable", True) else "unreachable"
+        if host.get("error") or word == "unreachable":
+            told += [f"{name}: {word}: {line}" for line in lines(str(host.get("error") or "no reason given"))]
+        if host.get("next_step"):
+            told.append(f"{name}: next: {_text(host['next_step'])}")
         if host.get("lock"):
             told.append(f"{name}: locked by {_lock(host['lock'])}")
         if host.get("pending"):
@@ -105,8 +108,8 @@ def _status_row(host: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _facts(host: Mapping[str, Any], current: Any) -> Mapping[str, Any]:
     known = cast("Sequence[Mapping[str, Any]]", host.get("releases") or [])
-    own = cast("Mapping[str, Any]", current if isinstance(current, Mapping) else {})
     listed = [one for one in known if _release(one) == _release(current)]
+    own = cast("dict[str, Any]", current) if isinstance(current, dict) else {}
     return {**(listed[0] if listed else {}), **own}
 
 

@@ -39,11 +39,11 @@ def describe(event: Event, *, started: bool = False) -> list[str]:
 
 
 def closing(ended: RunEnded, names: Sequence[str], log: str | None = None) -> list[str]:
-    """The last block of a run: verdict, every host that did not do what was asked, why, next, undo, where, how long."""
+    """The last block of a run: verdict, why, every problem, next, undo, and where, with exit code and duration.
+
+    Each host's outcome is an event of its own (HostEnded) and stands above.
+    """
     told = [f"verdict: {escape(ended.verdict)}"]
-    if ended.exit_code:
-        for host in ended.hosts:
-            told += ["  " + line for line in _tell(host.host, host.outcome, host.detail)]
     told += _lines("why", ended.why)
     told += [f"  - {line}" for problem in ended.problems for line in lines(problem)]
     told += _lines("next", ended.next_step)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Generator
@@ -28,14 +30,15 @@ _SECRET_TEXT = (
 def guarded(command: str) -> Generator[None, None, None]:
     """End the process as ``deploy.errors.ExitCode`` says when ``command`` fails inside this block.
 
-    DeployError becomes its lines on stderr; Ctrl-C 130; anything else is a bug: its traceback is saved (mode 0600,
-    secrets redacted, no environment) and the path printed, exit 70. Errors of Invoke's own (``Exit``, a failed
-    ``c.run``) pass unchanged: they belong to the user's tasks.
+    DeployError becomes its lines on stderr; Ctrl-C, SIGTERM and a lost terminal 130; anything else is a bug: its
+    traceback is saved (mode 0600, secrets redacted, no environment) and the path printed, exit 70. Errors of Invoke's
+    own (``Exit``, a failed ``c.run``) pass unchanged: they belong to the user's tasks.
     """
     from deploy import report
 
     try:
-        yield
+        with _signals_interrupt():
+            yield
     except DeployError as error:
         report.show_error(error)
         raise Exit(code=int(error.exit_code)) from None
@@ -57,6 +60,24 @@ def guarded(command: str) -> Generator[None, None, None]:
     except Exception as error:  # noqa: BLE001 - the boundary: whatever is not expected is a bug, and is kept for its report
         report.show_bug(command, error, save(command, error))
         raise Exit(code=int(ExitCode.BUG)) from None
+
+
+@contextmanager
+def _signals_interrupt() -> Generator[None, None, None]:
+    """Let SIGTERM (a cancelled CI job) and SIGHUP (a lost terminal) end a command as Ctrl-C does: hosts are let go.
+
+    A signal that is ignored stays ignored (nohup), and so does whatever a user's fabfile installed.
+    """
+    ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    try:
+        for number in ours:
+            signal.signal(number, signal.default_int_handler)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def save(command: str, error: BaseException) -> Path:

@@ -134,8 +134,9 @@ def test_a_bug_is_saved_even_where_the_home_cannot_be_written(
     saved.unlink()
 
 
-def test_ctrl_c_is_130_and_names_the_next_command(project: Path) -> None:
-    """SIGINT in the middle of a command: no traceback, exit 130, `fab status` named."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_command_is_130_and_names_the_next_command(project: Path, number: signal.Signals) -> None:
+    """Ctrl-C, a cancelled job, a lost terminal in the middle of a command: no traceback, exit 130, `fab status`."""
     (project / "fabfile.py").write_text(FAILING)
     source = str(Path(deploy.__file__).parents[1])
     with subprocess.Popen(
@@ -149,7 +150,7 @@ def test_ctrl_c_is_130_and_names_the_next_command(project: Path) -> None:
         assert running.stdout is not None
         assert running.stderr is not None
         assert running.stdout.readline() == "sleeping\n"
-        running.send_signal(signal.SIGINT)
+        running.send_signal(number)
         error = running.stderr.read()
     assert running.returncode == 130
     assert "Traceback" not in error

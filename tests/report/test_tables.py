@@ -1,0 +1,118 @@
+"""Tables of status and releases, and their JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from deploy import report
+
+
+def _release(tag: str, seq: int, state: str, *, bad: bool = False) -> dict[str, Any]:
+    return {
+        "release": f"{tag}-aaaaaaaa",
+        "tag": tag,
+        "commit": "0123456789abcdef",
+        "state": state,
+        "bad": bad,
+        "seq": seq,
+        "deployed_at": "2026-11-23T08:30:00+00:00",
+        "by": "ann@bastion",
+        "sealed": "kernel",
+        "size": None,
+    }
+
+
+OLD, NEW, BROKEN = _release("v9", 3, "RETIRED"), _release("v10", 7, "ACTIVE"), _release("v11", 5, "RETIRED", bad=True)
+ANSWER: dict[str, Any] = {
+    "format": 1,
+    "stage": "production",
+    "exit_code": 4,
+    "hosts": [
+        {
+            "host": "web-1",
+            "reachable": True,
+            "error": None,
+            "next_step": None,
+            "current": NEW,
+            "previous": OLD,
+            "releases": [BROKEN, NEW, OLD],
+            "lock": {"operator": "bob@laptop", "pid": 12, "run": None},
+            "pending": "unconfirmed: v10",
+            "live": "proven by the unit's cgroup",
+            "notes": ["a release of another program: x\x1b[2J"],
+        },
+        {
+            "host": "web-2",
+            "reachable": False,
+            "error": "connect: refused",
+            "next_step": "ssh web-2",
+            "current": None,
+            "previous": None,
+            "releases": [],
+            "lock": None,
+            "pending": None,
+            "live": None,
+            "notes": [],
+        },
+    ],
+}
+
+
+def test_releases_newest_first_by_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    """The journal's numbers order the list (v10 after v9, a bad v11 between), the live one is marked."""
+    report.show_releases(ANSWER, json=False)
+    assert capsys.readouterr().out == (
+        "releases | stage production | 2 hosts: web-1, web-2 | MIXED (exit 4)\n"
+        "HOST       TAG          RELEASE       STATE    BAD  COMMIT      BY           WHEN\n"
+        "web-1  ->  v10          v10-aaaaaaaa  ACTIVE        0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
+        "web-1      v11          v11-aaaaaaaa  RETIRED  bad  0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
+        "web-1      v9           v9-aaaaaaaa   RETIRED       0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
+        "web-2      unreachable\n"
+        "web-1: locked by operator bob@laptop, pid 12\n"
+        "web-1: pending: unconfirmed: v10\n"
+        "web-1: note: a release of another program: x\\x1b[2J\n"
+        "web-2: unreachable: connect: refused\n"
+        "web-2: next: ssh web-2\n"
+    )
+
+
+def test_status_says_what_is_live_and_how_that_is_proven(capsys: pytest.CaptureFixture[str]) -> None:
+    """One row per host; an unreachable host is a row too, never left out."""
+    report.show_status(ANSWER, json=False)
+    head, columns, first, second, *_ = capsys.readouterr().out.splitlines()
+    assert head == "status | stage production | 2 hosts: web-1, web-2 | MIXED (exit 4)"
+    assert columns.split() == ["HOST", "LIVE", "PROOF", "PREVIOUS", "BY", "WHEN", "SEAL"]
+    assert first.startswith("web-1  v10-aaaaaaaa  proven by the unit's cgroup  v9-aaaaaaaa  ann@bastion")
+    assert first.endswith("kernel")
+    assert second == "web-2  unreachable"
+
+
+def test_json_is_the_answer_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--json` prints the whole document and nothing else, ASCII only."""
+    for show in (report.show_status, report.show_releases):
+        show(ANSWER, json=True)
+        out = capsys.readouterr().out
+        assert out.isascii()
+        assert json.loads(out) == ANSWER
+
+
+def test_a_host_without_a_release_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the first deploy nothing is live, and that is shown in words."""
+    host = {"host": "web-1", "reachable": True, "current": None, "previous": None, "releases": [], "live": None}
+    report.show_status({"stage": "staging", "exit_code": 0, "hosts": [host]}, json=False)
+    assert capsys.readouterr().out.splitlines()[2] == "web-1  nothing"
+
+
+def test_sandbox_hosts(capsys: pytest.CaptureFixture[str]) -> None:
+    """The sandbox's table names where to look; without hosts it names the command that starts them."""
+    host = {"name": "sandbox-1", "address": "127.0.0.1", "port": 2201, "root": "/p/.sandbox/host-1/root"}
+    report.show_sandbox([host, {**host, "name": "sandbox-2", "ssh": False, "live": "v1-aaaaaaaa"}])
+    _, first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["sandbox-1", "127.0.0.1:2201", "nothing", "/p/.sandbox/host-1/root"]
+    assert second.split() == ["sandbox-2", "down", "v1-aaaaaaaa", "/p/.sandbox/host-1/root"]
+    report.show_sandbox([])
+    report.show_stopped([host])
+    assert capsys.readouterr().out == "no sandbox host; start three: fab sandbox.up\nstopped 1 host: sandbox-1\n"

@@ -1,0 +1,1 @@
+"""The control side's line to one host: ssh, local. Bytes and frames; knows no release and decides nothing."""

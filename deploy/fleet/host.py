@@ -1,0 +1,274 @@
+"""One host in a run: its line, what it said of itself, and each request as one method. Decides nothing about the fleet."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.events import Emit, HostBytes, HostStep, StepState
+from deploy.fleet.outcomes import HostOutcome, Outcome
+from deploy.link.line import Counters, Line
+from deploy.link.pipe import LinkLost, Pipe
+from deploy.settings import HostSettings
+from deploy.wire.manifest import Manifest
+
+Opener = Callable[[HostSettings, str], Pipe]
+"""Opens a pipe to a host and starts the given exec line there. Raises LinkLost."""
+
+
+class HostFailed(Exception):
+    """One host did not do what was asked. Carries the outcome that it leaves this host with."""
+
+    def __init__(self, outcome: HostOutcome) -> None:
+        super().__init__(outcome.problem)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every host of one run is told: who asks, under which id, for what."""
+
+    id: str
+    operator: str
+    verb: str
+    stage: str
+    program: bytes
+    program_sha256: str
+
+
+@dataclass
+class Host:
+    """One host of one run. Methods raise HostFailed; used by one thread at a time."""
+
+    settings: HostSettings
+    run: Run
+    emit: Emit
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    may_have_switched: bool = False
+    _line: Line | None = None
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def current(self) -> str | None:
+        """The release that was live when the host was asked."""
+        return self.facts.get("current")
+
+    @property
+    def counters(self) -> Counters:
+        return self._line.counters if self._line else Counters(0, 0)
+
+    def connect(self, opener: Opener, exec_line: str) -> dict[str, Any]:
+        """Open the line, start the host program, learn the host's facts."""
+        began = time.monotonic()
+        try:
+            pipe = opener(self.settings, exec_line)
+            self._line = Line(pipe, silence_s=self.settings.deadlines.silence_s)
+            self._line.greet(self.run.program)
+        except LinkLost as error:
+            self.close()
+            raise HostFailed(self._unreached(error)) from error
+        self.facts = self._ask(
+            "hello",
+            run=self.run.id,
+            operator=self.run.operator,
+            context={
+                "stage": self.run.stage,
+                "host": self.name,
+                "groups": list(self.settings.groups),
+                "verb": self.run.verb,
+            },
+            policy={
+                "allow_root": self.settings.allow_root or self.settings.local or self.run.stage == "sandbox",
+                "build_user": self.settings.build_user,
+                "accept_seal": self.settings.accept_seal,
+                "step_s": self.settings.deadlines.step_s,
+            },
+        )["facts"]
+        self.emit(HostStep(self.name, "connect", "done", f"python {self.facts['python']}", time.monotonic() - began))
+        return self.facts
+
+    def lock(self) -> dict[str, Any]:
+        """Take the host's lock at once or not at all; the host recovers from earlier runs as it grants it."""
+        holder = {"by": self.run.operator, "run": self.run.id, "verb": self.run.verb, "since": round(time.time())}
+        answer = self._ask("lock", holder=holder)
+        self.facts = answer["facts"]
+        return answer
+
+    def unlock(self) -> None:
+        """Give the lock back."""
+        self._ask("unlock")
+
+    def offer(self, manifest: Manifest, target: int) -> dict[str, Any]:
+        """Say what would be staged; learn what the host lacks and what stands in the way."""
+        return self._ask("offer", manifest=manifest.to_json(), target=target, release=manifest.release_id)
+
+    def send(self, needed: Iterable[str], sizes: Mapping[str, int], read: Callable[[Any], bytes]) -> int:
+        """Send the blobs that the host lacks; returns their bytes."""
+        digests = list(needed)
+        total, sent = sum(sizes[digest] for digest in digests), 0
+
+        def on_sent(size: int) -> None:
+            nonlocal sent
+            sent += size
+            self.emit(HostBytes(self.name, sent, total))
+
+        line = self._open_line()
+        try:
+            answer = line.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent)
+        except LinkLost as error:
+            raise HostFailed(self._lost("send", error)) from error
+        self._check(answer)
+        return total
+
+    def stage(self) -> dict[str, Any]:
+        """Make the offered release complete on the host."""
+        facts: dict[str, Any] = self._ask("stage")["facts"]
+        return facts
+
+    def ready(self, release: str) -> dict[str, Any]:
+        """Check that a release already there can be switched to."""
+        return self._ask("ready", release=release)
+
+    def hooks(self, release: str, point: str, *, once: bool) -> None:
+        """Run the hooks of one point."""
+        self._ask("hooks", release=release, point=point, once=once, verb=self.run.verb)
+
+    def activate(self, release: str) -> dict[str, Any]:
+        """Switch, restart, wait for health; the host returns by itself where it is not well. Raises HostFailed then."""
+        self.may_have_switched = True
+        answer = self._ask("activate", release=release, verb=self.run.verb, operator=self.operator_json())
+        if answer["outcome"] == "returned":
+            self.may_have_switched = False
+            raise HostFailed(self._returned(answer))
+        return answer
+
+    def confirm(self) -> None:
+        """Tell the host that the whole fleet is well: the switch is settled."""
+        self._ask("confirm")
+        self.may_have_switched = False
+
+    def give_back(self, why: str) -> HostOutcome:
+        """Return a switched host to its own previous release, because another host failed."""
+        answer = self._ask("return", why=why)
+        self.may_have_switched = False
+        if answer["outcome"] == "unchanged":
+            return HostOutcome(self.name, Outcome.UNCHANGED, f"{answer['release']} was live before and still is")
+        return HostOutcome(self.name, Outcome.RETURNED, f"back on {answer['from'] or 'nothing live, as before'}")
+
+    def probe(self) -> dict[str, Any]:
+        """Ask whether the live release is well, and what proves it."""
+        return self._ask("probe", operator=self.operator_json())
+
+    def verify(self, releases: list[str]) -> dict[str, list[str]]:
+        """Hash releases again; returns how each differs from its marker."""
+        found: dict[str, list[str]] = self._ask("verify", releases=releases)["differences"]
+        return found
+
+    def prune(self) -> dict[str, Any]:
+        """Delete what no kept release needs."""
+        return self._ask("prune", keep=self.settings.keep)
+
+    def close(self) -> None:
+        """Let go; the host settles what is open and frees its lock."""
+        if self._line:
+            self._line.close()
+
+    def left(self) -> HostOutcome:
+        """What an interrupted run leaves here, as far as this side can know."""
+        if self.may_have_switched:
+            return HostOutcome(self.name, Outcome.UNKNOWN, "it settles by itself")
+        return HostOutcome(self.name, Outcome.UNCHANGED, self._serves())
+
+    def operator_json(self) -> dict[str, Any]:
+        """What the control machine's settings say of bringing this host up."""
+        settings = self.settings
+        return {
+            "restart": settings.restart.to_json() if settings.restart else None,
+            "stop": settings.stop.to_json() if settings.stop else None,
+            "health": settings.health.to_json() if settings.health else None,
+        }
+
+    def _ask(self, op: str, /, **fields: Any) -> dict[str, Any]:
+        line = self._open_line()
+        try:
+            answer = line.ask(op, self._on_event, **fields)
+        except LinkLost as error:
+            raise HostFailed(self._lost(op, error)) from error
+        return self._check(answer)
+
+    def _open_line(self) -> Line:
+        if self._line is None:
+            raise RuntimeError(f"{self.name} is not connected")
+        return self._line
+
+    def _check(self, answer: dict[str, Any]) -> dict[str, Any]:
+        if answer.get("ok"):
+            return answer
+        error: dict[str, Any] = answer["error"]
+        kind = error["kind"]
+        if kind == "locked":
+            raise HostFailed(self._locked(error.get("holder") or {}))
+        outcome = {"stuck": Outcome.STUCK}.get(kind, Outcome.FAILED)
+        if outcome is Outcome.FAILED:
+            self.may_have_switched = False  # the host answered: it did not switch, or it is back
+        raise HostFailed(
+            HostOutcome(
+                self.name,
+                outcome,
+                self._serves(),
+                str(error["step"]),
+                str(error["cause"]),
+                str(error.get("next") or ""),
+                tuple(str(line) for line in error.get("log") or ()),
+            )
+        )
+
+    def _on_event(self, value: Mapping[str, Any]) -> None:
+        data: dict[str, Any] = value.get("data") or {}
+        state: StepState = value.get("state", "done")
+        elapsed_s = float(data.get("elapsed_s") or 0.0)
+        self.emit(HostStep(self.name, str(value.get("step")), state, str(value.get("detail") or ""), elapsed_s, data))
+
+    def _serves(self) -> str:
+        return f"still serves {self.current}" if self.current else "nothing live, as before"
+
+    def _unreached(self, error: LinkLost) -> HostOutcome:
+        return HostOutcome(self.name, Outcome.UNREACHABLE, "not changed", "connect", error.why, error.next_step)
+
+    def _lost(self, op: str, error: LinkLost) -> HostOutcome:
+        if self.may_have_switched:
+            return HostOutcome(
+                self.name,
+                Outcome.UNKNOWN,
+                "it settles by itself: keeps a healthy release, returns from another",
+                op,
+                f"line lost: {error.why}",
+                f"fab status --stage {self.run.stage} --hosts {shlex.quote(self.name)}",
+            )
+        return HostOutcome(self.name, Outcome.FAILED, self._serves(), op, f"line lost: {error.why}", error.next_step)
+
+    def _locked(self, holder: Mapping[str, Any]) -> HostOutcome:
+        since = holder.get("since")
+        ago = f", since {int(time.time() - since)} s" if isinstance(since, int | float) else ""
+        who = f"{holder.get('by', 'somebody')} runs {holder.get('verb', 'something')}{ago}"
+        if holder.get("run") == self.run.id:
+            who = "this very run holds it: the same machine and root are listed under two names"
+        return HostOutcome(self.name, Outcome.LOCKED, self._serves(), "lock", who, "wait, or add --wait SECONDS")
+
+    def _returned(self, answer: Mapping[str, Any]) -> HostOutcome:
+        failure: dict[str, Any] = answer["failure"]
+        return HostOutcome(
+            self.name,
+            Outcome.RETURNED,
+            f"back on {answer['from'] or 'nothing live, as before'}",
+            str(failure["step"]),
+            str(failure["cause"]),
+            str(failure.get("next") or ""),
+            tuple(str(line) for line in failure.get("log") or ()),
+        )

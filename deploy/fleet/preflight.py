@@ -1,0 +1,143 @@
+"""What must be true of a host, or of a tag, before anything is changed; each finding with the fix. Asks, changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from deploy.bundle.repository import ResolvedTag
+from deploy.errors import Refused
+from deploy.fleet.host import Host, HostFailed
+from deploy.fleet.outcomes import HostOutcome, Outcome
+from deploy.settings import Stage
+from deploy.wire.manifest import Manifest
+
+_PACKAGES = ("sealed-deploy", "fabric", "invoke", "paramiko", "virtualenv", "pip")
+
+
+def accept_tag(stage: Stage, resolved: ResolvedTag) -> None:
+    """Refuse a tag that the stage's policy does not take. Raises Refused."""
+    what = "No host was contacted; the service is unchanged."
+    if stage.tags == "signed":
+        why = f"stage {stage.name} takes signed tags only, and this version cannot check signatures yet"
+        raise Refused(what, why, "set `tags: annotated` for this stage until it can")
+    if stage.tags == "annotated" and resolved.tag_object is None:
+        why = f"stage {stage.name} takes annotated tags only; {resolved.tag} is a lightweight one"
+        raise Refused(what, why, f"git tag -a -f {resolved.tag} {resolved.commit[:12]} -m 'what is new'")
+
+
+def target_for(host: Host, manifest: Manifest, *, restage: bool) -> int:
+    """Which of the manifest's targets serves this host. Raises HostFailed: none does, or the tag is there already."""
+    _same_tag(host, manifest, restage=restage)
+    python = ".".join(str(host.facts["python"]).split(".")[:2])
+    platform = host.facts["platform"]
+    for number, target in enumerate(manifest.targets):
+        if target.python == python and target.platform in ("any", platform):
+            return number
+    locked = ", ".join(target.name for target in manifest.targets)
+    cause = f"the host runs Python {python} on {platform}; the closure is locked for {locked}"
+    next_step = f"install the locked Python there, or set `python:` of the host, or lock for {python}: fab vendor.lock"
+    raise _failed(host, "preflight", cause, next_step)
+
+
+def offered(host: Host, manifest: Manifest, target: int) -> list[str]:
+    """The digests the host lacks. Raises HostFailed with everything that stands in the way there."""
+    answer = host.offer(manifest, target)
+    if answer["problems"]:
+        raise _failed(host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then deploy again")
+    needed: list[str] = answer["need"]
+    return needed
+
+
+def rollback_target(host: Host, tag: str | None) -> str:
+    """Which release of this host a rollback goes to. Raises HostFailed with the candidates."""
+    complete = [row for row in host.facts["releases"] if row["state"] != "BROKEN"]
+    candidates: list[str] = host.facts["rollback_candidates"]
+    if tag is None:
+        if candidates:
+            return candidates[0]
+        there = ", ".join(row["release"] for row in complete) or "none"
+        cause = f"no good release was live before {host.current or 'now'}; releases here: {there}"
+        raise _failed(host, "choose", cause, f"fab rollback:TAG --stage {host.run.stage}  # names one of them")
+    for row in complete:
+        if row["tag"] == tag:
+            release: str = row["release"]
+            return release
+    there = ", ".join(sorted({row["tag"] for row in complete})) or "none"
+    next_step = f"fab rollback:TAG with one of them, or fab deploy:{tag} --stage {host.run.stage} to stage it again"
+    raise _failed(host, "choose", f"{tag} is not on this host; here are: {there}", next_step)
+
+
+def verified(host: Host, tag: str | None) -> HostOutcome:
+    """Hash the live release, or those of ``tag``, again."""
+    rows = [row for row in host.facts["releases"] if (row["tag"] == tag if tag else row["release"] == host.current)]
+    if not rows:
+        cause = f"{tag} is not on this host" if tag else "nothing is live"
+        return HostOutcome(host.name, Outcome.FAILED, "", "verify", cause, "fab releases")
+    found = host.verify([row["release"] for row in rows])
+    wrong = [f"{release}: {line}" for release, lines in found.items() for line in lines]
+    if wrong:
+        return HostOutcome(host.name, Outcome.FAILED, "not as it was staged", "verify", "; ".join(wrong))
+    return HostOutcome(host.name, Outcome.ANSWERED, f"{', '.join(found)} as it was staged")
+
+
+def outcome_of(host: Host) -> HostOutcome:
+    """Whether a host could be deployed to, with the exact commands that mend what keeps it from it."""
+    problems: list[str] = host.facts["problems"]
+    if not problems:
+        return HostOutcome(host.name, Outcome.ANSWERED, facts_line(host))
+    root, user = host.settings.root, host.facts["user"]
+    next_step = f"as root on the host: install -d -o {user} -g {user} -m 0750 '{root}'"
+    return HostOutcome(host.name, Outcome.FAILED, facts_line(host), "preflight", "; ".join(problems), next_step)
+
+
+def facts_line(host: Host) -> str:
+    """What a host says of itself, in one line."""
+    facts = host.facts
+    free = f", {facts['free_bytes'] >> 20} MB free" if "free_bytes" in facts else ""
+    pending = f"; pending: {'; '.join(facts['pending'])}" if facts["pending"] else ""
+    return (
+        f"python {facts['python']}, {facts['platform']}, user {facts['user']}{free}, "
+        f"live: {facts['current'] or 'nothing'}{pending}"
+    )
+
+
+def versions() -> str:
+    """The control side's own versions, in one line."""
+    found: list[str] = [f"python {sys.version.split()[0]}"]
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} not installed")
+    return ", ".join(found)
+
+
+def sizes(manifest: Manifest) -> Mapping[str, int]:
+    """Bytes behind every digest of the manifest."""
+    found: dict[str, int] = {file.sha256: file.size for file in manifest.files}
+    found.update({digest: archive.size for digest, archive in manifest.archives.items()})
+    return found
+
+
+def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:
+    rows: list[Mapping[str, Any]] = host.facts["releases"]
+    for row in rows:
+        if row["tag"] != manifest.tag or row["release"] == manifest.release_id or row["state"] == "BROKEN":
+            continue
+        if row["commit"] and row["commit"] != manifest.commit:
+            cause = f"{manifest.tag} was released here from commit {row['commit'][:12]}; it now names {manifest.commit[:12]}"
+            raise _failed(host, "preflight", cause, "never move a released tag: make a new one and deploy that")
+        if not restage:
+            cause = (
+                f"{row['release']} of the same commit is here with another content (settings, archives or library "
+                f"differ) than {manifest.release_id}"
+            )
+            raise _failed(host, "preflight", cause, f"fab deploy:{manifest.tag} --stage {host.run.stage} --restage")
+
+
+def _failed(host: Host, step: str, cause: str, next_step: str) -> HostFailed:
+    serves = f"still serves {host.current}" if host.current else "nothing live, as before"
+    return HostFailed(HostOutcome(host.name, Outcome.FAILED, serves, step, cause, next_step))

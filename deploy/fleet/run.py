@@ -1,0 +1,129 @@
+"""One command's run on one stage: makes the hosts, guards the phases, and turns whatever ends them into the closing block."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from deploy.errors import ExitCode
+from deploy.events import Emit, HostEnded, Notice, RunEnded
+from deploy.fleet.fanout import Results
+from deploy.fleet.host import Host, Opener, Run
+from deploy.fleet.outcomes import HostOutcome, Outcome, exit_code, problems
+from deploy.fleet.phases import Phases, Stopped
+from deploy.link import launch
+from deploy.settings import Stage
+
+T = TypeVar("T")
+CLOCK_SKEW_S = 60.0
+NO_CHANGE = "the service is unchanged"
+
+
+class FleetRun:
+    """One command's run on one stage: makes the hosts, guards the phases, tells the end."""
+
+    def __init__(
+        self,
+        verb: str,
+        stage: Stage,
+        emit: Emit,
+        *,
+        operator: str,
+        program: tuple[bytes, str],
+        open_pipe: Opener,
+        tag: str | None = None,
+        release: str | None = None,
+    ) -> None:
+        self.verb, self.stage, self.emit, self.tag, self.release = verb, stage, emit, tag, release
+        self._began = time.monotonic()
+        self._open = open_pipe
+        self._run = Run(secrets.token_hex(8), operator, verb, stage.name, *program)
+        self.phases = Phases([Host(settings, self._run, emit) for settings in stage.hosts], emit)
+
+    def connect(self, phases: Phases, *, usable: bool = True) -> None:
+        """Reach every host, list every one that cannot be used, tell of clocks that are off."""
+        phases.connect(self._open, self._exec_line, usable=usable)
+        for host in phases.hosts:
+            skew = float(host.facts["clock"]) - time.time()
+            if abs(skew) > CLOCK_SKEW_S:
+                self.emit(Notice(f"its clock is off by {skew:+.0f} s (order does not depend on it)", host.name))
+
+    def ask(self, what: Callable[[Host], T]) -> Results[T]:
+        """Reach every host and ask one thing; each host's answer or failure."""
+        return self.phases.ask(self._open, self._exec_line, what)
+
+    def guard(self, what: Callable[[Phases], RunEnded]) -> RunEnded:
+        """Run the phases; whatever stops them becomes the closing block. Every host is let go in the end."""
+        try:
+            return what(self.phases)
+        except Stopped as stopped:
+            return self._stopped(stopped)
+        except KeyboardInterrupt:
+            return self.ended(
+                [host.left() for host in self.phases.hosts],
+                "interrupted; every host settles by itself: it keeps a healthy release and returns from another",
+                code=ExitCode.INTERRUPTED,
+                next_step=f"fab status --stage {self.stage.name}",
+            )
+        finally:
+            self.phases.close()
+
+    def ended(
+        self,
+        outcomes: Sequence[HostOutcome],
+        verdict: str,
+        *,
+        code: ExitCode | None = None,
+        next_step: str = "",
+        undo: str = "",
+    ) -> RunEnded:
+        """Tell every host's outcome and the closing block."""
+        for outcome in outcomes:
+            self.emit(HostEnded(outcome.host, str(outcome.outcome), outcome.detail))
+        ended = RunEnded(
+            self.verb,
+            self.stage.name,
+            int(exit_code(outcomes) if code is None else code),
+            verdict,
+            time.monotonic() - self._began,
+            tuple(HostEnded(o.host, str(o.outcome), o.detail) for o in outcomes),
+            problems=problems(outcomes),
+            next_step=next_step,
+            undo=undo,
+            release=self.release,
+            tag=self.tag,
+        )
+        self.emit(ended)
+        return ended
+
+    def _stopped(self, stopped: Stopped) -> RunEnded:
+        outcomes = stopped.outcomes
+        code = ExitCode.INTERRUPTED if stopped.interrupted else exit_code(outcomes)
+        failing = [o for o in outcomes if o.cause]
+        next_step = next((o.next_step for o in failing if o.next_step), "")
+        if code == ExitCode.MIXED:
+            next_step = f"fab status --stage {self.stage.name}"
+        verdict = {
+            ExitCode.FAILED: f"{self._what()} stopped at {stopped.step}: {NO_CHANGE}",
+            ExitCode.LOCKED: f"{self._what()} did not start, somebody else is at work: {NO_CHANGE}",
+            ExitCode.RETURNED: f"{self._what()} failed at {stopped.step}; every host is back on its own previous release",
+            ExitCode.MIXED: f"{self._what()} failed at {stopped.step} and hosts differ or are unknown: a person must look",
+            ExitCode.INTERRUPTED: f"{self._what()} was interrupted at {stopped.step}; {_left_in_place(outcomes)}",
+        }.get(code, f"{self._what()} stopped at {stopped.step}")
+        return self.ended(outcomes, verdict, code=code, next_step=next_step)
+
+    def _what(self) -> str:
+        return f"{self.verb} of {self.tag}" if self.tag else self.verb
+
+    def _exec_line(self, host: Host) -> str:
+        return launch.exec_line(host.settings.python, self._run.program_sha256, host.settings.root)
+
+
+def _left_in_place(outcomes: Sequence[HostOutcome]) -> str:
+    if any(o.outcome in (Outcome.LIVE, Outcome.UNKNOWN, Outcome.STUCK) for o in outcomes):
+        return "see below what is live where"
+    if any(o.outcome is Outcome.RETURNED for o in outcomes):
+        return "every host is back on its own previous release"
+    return f"nothing was switched, {NO_CHANGE}; what hosts received stays and is not sent again"

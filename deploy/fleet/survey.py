@@ -1,0 +1,76 @@
+"""``status`` and ``releases``: every host's answer, or why it gave none, as one JSON document. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from deploy.errors import ExitCode
+from deploy.fleet.host import Host
+from deploy.fleet.outcomes import HostOutcome
+from deploy.fleet.run import FleetRun
+
+FORMAT = 1
+
+
+def survey(run: FleetRun, *, probe: bool) -> dict[str, Any]:
+    """Ask every host of the run. ``exit_code`` is 0 where all answered and nothing wrong was found, else 1 or 4."""
+
+    def ask(host: Host) -> dict[str, Any]:
+        return host.probe() if probe and host.current else {}
+
+    try:
+        results = run.ask(ask)
+        rows = [
+            _row(host, results.given.get(host.name, {}), results.failed.get(host.name)) for host in run.phases.hosts
+        ]
+    finally:
+        run.phases.close()
+    return {"format": FORMAT, "stage": run.stage.name, "exit_code": int(_exit_code(rows)), "hosts": rows}
+
+
+def _row(host: Host, probe: Mapping[str, Any], failed: HostOutcome | None) -> dict[str, Any]:
+    facts: Mapping[str, Any] = host.facts
+    releases = [_release(row) for row in facts.get("releases", [])]
+    by_id = {row["release"]: row for row in releases}
+    return {
+        "host": host.name,
+        "reachable": bool(facts),
+        "error": f"{failed.step}: {failed.cause}" if failed else None,
+        "next_step": failed.next_step if failed else None,
+        "current": by_id.get(facts.get("current")),
+        "previous": by_id.get(facts.get("previous")),
+        "releases": releases,
+        "lock": facts.get("lock"),
+        "pending": "; ".join(facts.get("pending") or []) or None,
+        "well": probe.get("well"),
+        "live": probe.get("live"),
+        "notes": list(facts.get("problems") or []),
+    }
+
+
+def _release(row: Mapping[str, Any]) -> dict[str, Any]:
+    at = float(row["live_at"] or row["staged_at"] or 0)
+    when = datetime.fromtimestamp(at, tz=timezone.utc).isoformat(timespec="seconds") if at else None
+    return {
+        "release": row["release"],
+        "tag": row["tag"],
+        "commit": row["commit"],
+        "state": row["state"],
+        "bad": row["bad"],
+        "seq": row["seq"],
+        "deployed_at": when,
+        "by": row["by"],
+        "sealed": row["sealed"],
+        "size": None,
+    }
+
+
+def _exit_code(rows: list[dict[str, Any]]) -> ExitCode:
+    """Unreachable or unsettled hosts, and hosts that differ, are for a person to look at."""
+    live = {(row["current"] or {}).get("release") for row in rows}
+    if any(not row["reachable"] or row["pending"] for row in rows) or len(live) > 1:
+        return ExitCode.MIXED
+    unwell = any(row["error"] or row["notes"] or row["well"] is False and row["current"] for row in rows)
+    return ExitCode.FAILED if unwell else ExitCode.OK

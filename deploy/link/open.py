@@ -1,0 +1,32 @@
+"""Choose how a host is reached: over SSH, or as a directory of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from deploy.link.local import LocalPipe
+from deploy.link.pipe import Pipe
+from deploy.link.ssh import Address, connect
+from deploy.settings import HostSettings
+
+
+def opener(config: Any = None) -> Callable[[HostSettings, str], Pipe]:
+    """Give the function that opens a pipe to one host. ``config`` is Fabric's, so that ssh_config and gateways count."""
+
+    def open_pipe(host: HostSettings, line: str) -> Pipe:
+        if host.local:
+            return LocalPipe(line)
+        deadlines = host.deadlines
+        address = Address(
+            host=host.address,
+            port=host.port,
+            user=host.user,
+            identity=host.identity,
+            known_hosts=host.known_hosts,
+            connect_s=deadlines.connect_s,
+            auth_s=deadlines.auth_s,
+        )
+        return connect(address, line, config)
+
+    return open_pipe

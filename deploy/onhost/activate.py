@@ -1,0 +1,253 @@
+"""Point ``current`` at a staged release, restart, check health, prove what is live, or point it back. Deploy and rollback.
+
+After the switch a lost line no longer stops the work: the host settles by itself (``settle``), keeps a healthy release
+and returns from an unhealthy one. The switch's intent is journalled with all that settling needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional
+
+from deploy.wire.names import ReleaseId, parse_release_id
+
+from . import health, hooks, live, marker, switch
+from .health import Answer
+from .history import Record, fold
+from .hooks import Context
+from .marker import NotARelease, Release
+from .session import Session, StepFailed
+
+Operator = Mapping[str, Any]
+"""What the control machine's settings say of this host: ``restart``, ``stop`` (commands or None), ``health`` or None."""
+
+
+class Stuck(Exception):
+    """Returning failed as well: a person must look. Nothing is tried again, nothing is pruned."""
+
+
+def ready(session: Session, release: ReleaseId) -> Release:
+    """Check that a release can be switched to: marker, every byte, an interpreter that runs. Raises StepFailed."""
+    with session.step("verify", release):
+        try:
+            found = marker.read(session.layout, release)
+        except NotARelease as error:
+            raise StepFailed("verify", "%s is not a complete release: %s" % (release, error)) from error
+        wrong = marker.differences(session.layout, found)
+        if wrong:
+            raise StepFailed("verify", "%s is not as it was staged: %s" % (release, "; ".join(wrong[:5])))
+        _interpreter_runs(session, found)
+    return found
+
+
+def activate(session: Session, context: Context, release: ReleaseId, operator: Operator) -> Dict[str, Any]:
+    """Switch, restart, wait for health. Returns ``outcome`` live or returned; raises StepFailed where nothing switched.
+
+    Raises Stuck where the way back failed too.
+    """
+    found = ready(session, release)
+    came_from = session.layout.link_target(session.layout.current)
+    session.book.append(
+        "switch",
+        to=release,
+        verb=context.verb,
+        operator=dict(operator),
+        context=_context_json(context),
+        **{"from": came_from},
+    )
+    session.check = lambda: None  # from here on the host finishes or returns, whoever still listens
+    try:
+        if came_from != release:
+            with session.step("switch", release):
+                switch.point(session.layout, session.layout.current, release)
+        session.book.append("switched", to=release)
+        proof = (
+            _bring_up(session, context, found, operator)
+            if came_from != release
+            else _renew(session, context, found, operator)
+        )
+    except (StepFailed, OSError, switch.NotSwitched) as error:
+        failure = error if isinstance(error, StepFailed) else StepFailed("switch", str(error))
+        if came_from == release:  # it was live before and nothing was switched: there is nothing to go back to
+            session.book.append("not-switched", release=release, cause=str(failure)[:1000])
+            raise failure from error
+        return give_back(session, failure)
+    return {"outcome": "live", "release": release, "from": came_from, "proof": proof}
+
+
+def confirm(session: Session, proof: str, why: str = "") -> None:
+    """Settle an open switch as good: the release counts as live from here on."""
+    intent = _open(session)
+    release = parse_release_id(intent["to"])
+    came_from = intent.get("from")
+    session.book.append("confirmed", release=release, verb=intent["verb"], proof=proof, why=why)
+    _keep_previous(session, came_from)
+
+
+def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
+    """Return from an open switch to the release it came from, restart that, check it. Raises Stuck."""
+    intent = _open(session)
+    release, came_from = parse_release_id(intent["to"]), intent.get("from")
+    context = _context(intent["context"])
+    operator: Operator = intent["operator"]
+    session.tell("return", "started", "to %s" % (came_from or "nothing live, as before"), cause=failure.to_json())
+    try:
+        if came_from:
+            old = parse_release_id(came_from)
+            switch.point(session.layout, session.layout.current, old)
+            _bring_up(session, context, marker.read(session.layout, old), operator)
+        else:
+            _stop(session, context, release, operator)
+            switch.withdraw(session.layout)
+    except (StepFailed, NotARelease, OSError, switch.NotSwitched) as error:
+        session.book.append("stuck", release=release, to=came_from, cause=str(error)[:1000])
+        session.tell("return", "failed", str(error))
+        raise Stuck(
+            "%s failed (%s), and returning to %s failed too: %s" % (release, failure, came_from, error)
+        ) from error
+    session.book.append("returned", release=release, to=came_from, cause=str(failure)[:1000])
+    session.tell("return", "done", "to %s" % (came_from or "nothing live"))
+    run_failed_hooks(session, context, release)
+    return {"outcome": "returned", "release": release, "from": came_from, "failure": failure.to_json()}
+
+
+def settle(session: Session, why: str) -> Dict[str, Any]:
+    """Decide an open switch without its operator: a healthy release stays, an unhealthy one goes back. Raises Stuck."""
+    intent = _open(session)
+    release = parse_release_id(intent["to"])
+    session.check = lambda: None
+    try:
+        found = marker.read(session.layout, release)
+        proof = _healthy(session, _context(intent["context"]), found, intent["operator"])
+    except (NotARelease, StepFailed, OSError) as error:
+        failure = error if isinstance(error, StepFailed) else StepFailed("settle", str(error))
+        return give_back(session, failure)
+    confirm(session, proof, why)
+    return {"outcome": "live", "release": release, "from": intent.get("from"), "proof": proof, "settled": why}
+
+
+def run_failed_hooks(session: Session, context: Context, release: ReleaseId) -> None:
+    """Tell the service's owner that something failed; a failing ``failed`` hook changes nothing any more."""
+    try:
+        hooks.run(session, context, marker.read(session.layout, release).manifest, "failed")
+    except (StepFailed, NotARelease) as error:
+        session.tell("failed", "warned", str(error))
+
+
+def probe_live(session: Session, context: Context, release: Release, operator: Operator) -> tuple[bool, str]:
+    """Ask once, for ``status``: whether the live release is well and what proves it. Changes nothing."""
+    if not operator.get("health"):
+        return True, live.UNPROVEN
+    answer = _ask(session, context, release, operator)
+    port = _port(operator)
+    wrong = live.contradiction(session.layout, release.id, answer, port) if answer.ok else answer.text
+    return wrong is None, wrong or live.proof(session.layout, release.id, answer, port)
+
+
+def _bring_up(session: Session, context: Context, release: Release, operator: Operator) -> str:
+    if operator.get("restart"):
+        _command(session, context, release, operator["restart"], "restart")
+    return _healthy(session, context, release, operator)
+
+
+def _renew(session: Session, context: Context, release: Release, operator: Operator) -> str:
+    """The release asked for is live already: leave a healthy one alone, restart one that is not."""
+    well, proof = probe_live(session, context, release, operator)
+    return proof if well else _bring_up(session, context, release, operator)
+
+
+def _healthy(session: Session, context: Context, release: Release, operator: Operator) -> str:
+    settings = operator.get("health")
+    if not settings:
+        return live.UNPROVEN
+    port = _port(operator)
+    with session.step("health", settings.get("url") or settings.get("socket") or "command"):
+        verdict = health.wait(
+            settings,
+            lambda: _ask(session, context, release, operator),
+            session.check,
+            lambda answer: live.contradiction(session.layout, release.id, answer, port),
+        )
+        if not verdict.ok:
+            cause = "not healthy within %g s: %s" % (settings["timeout_s"], verdict.last.text)
+            raise StepFailed("health", cause, "read the service's own log on the host", [verdict.last.text])
+    return live.proof(session.layout, release.id, verdict.last, port)
+
+
+def _ask(session: Session, context: Context, release: Release, operator: Operator) -> Answer:
+    settings: Mapping[str, Any] = operator["health"]
+    if not settings.get("command"):
+        return health.ask_http(settings, str(session.layout.root))
+    command = settings["command"]
+    finished = hooks.configured(
+        session, context, release.manifest, _argv(command), "health", command["timeout_s"], command.get("user")
+    )
+    return Answer(finished.ok, "command: " + (finished.cause() if not finished.ok else "exit status 0"))
+
+
+def _command(session: Session, context: Context, release: Release, command: Mapping[str, Any], step: str) -> None:
+    with session.step(step, str(command["run"])):
+        finished = hooks.configured(
+            session, context, release.manifest, _argv(command), step, command["timeout_s"], command.get("user")
+        )
+        if not finished.ok:
+            cause = "%s command `%s`: %s" % (step, command["run"], finished.cause())
+            raise StepFailed(step, cause, "run it by hand on the host to see why", finished.tail(30))
+
+
+def _stop(session: Session, context: Context, release: ReleaseId, operator: Operator) -> None:
+    if operator.get("stop"):
+        try:
+            _command(session, context, marker.read(session.layout, release), operator["stop"], "stop")
+        except (StepFailed, NotARelease) as error:
+            session.tell("stop", "warned", str(error))
+
+
+def _interpreter_runs(session: Session, release: Release) -> None:
+    python = session.layout.release(release.id) / "venv" / "bin" / "python"
+    finished = hooks.configured(
+        session,
+        Context("", "", (), "probe"),
+        release.manifest,
+        [str(python), "-c", "import encodings, zlib"],
+        "python",
+        60,
+    )
+    if not finished.ok:
+        cause = "the release's own interpreter does not run: %s" % finished.cause()
+        raise StepFailed(
+            "verify", cause, "the host's Python was changed or removed: deploy this tag again", finished.tail()
+        )
+
+
+def _keep_previous(session: Session, came_from: Optional[str]) -> None:
+    """``previous`` is a convenience for people; the journal decides. Failing to write it is only told."""
+    try:
+        if came_from:
+            switch.point(session.layout, session.layout.previous, parse_release_id(came_from))
+    except (OSError, switch.NotSwitched) as error:
+        session.tell("previous", "warned", str(error))
+
+
+def _open(session: Session) -> Record:
+    intent = fold(session.book.records).open_switch
+    if intent is None:
+        raise RuntimeError("no switch is open")
+    return intent
+
+
+def _port(operator: Operator) -> Optional[int]:
+    where = health.address(operator.get("health") or {})
+    return where[1] if where and where[0] in ("127.0.0.1", "localhost", "::1", "0.0.0.0") else None  # noqa: S104
+
+
+def _argv(command: Mapping[str, Any]) -> List[str]:
+    run = command["run"]
+    return ["/bin/sh", "-c", run] if isinstance(run, str) else [str(word) for word in run]
+
+
+def _context_json(context: Context) -> Dict[str, Any]:
+    return {"stage": context.stage, "host": context.host, "groups": list(context.groups), "verb": context.verb}
+
+
+def _context(value: Mapping[str, Any]) -> Context:
+    return Context(value["stage"], value["host"], tuple(value["groups"]), value["verb"])

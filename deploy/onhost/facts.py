@@ -1,0 +1,99 @@
+"""What is true of this host right now, for preflight and ``status``. Reads only; needs no lock and changes nothing."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import sys
+import time
+from typing import Any, Dict, List
+
+from deploy.wire import states
+from deploy.wire.names import ReleaseId, tag_of
+
+from . import envs, journal, marker
+from .history import History, fold, rollback_candidates
+from .layout import Layout
+from .lock import holder_of
+from .recovery import look
+
+FORMAT = 1
+
+
+def facts(layout: Layout) -> Dict[str, Any]:
+    """The host's answer to ``hello`` and ``status``. Raises journal.NewerFormat."""
+    about: Dict[str, Any] = {
+        "format": FORMAT,
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": "linux_" + platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
+        "machine_id": _machine_id(),
+        "user": getpass.getuser() if os.environ.get("USER") else str(os.geteuid()),
+        "uid": os.geteuid(),
+        "clock": round(time.time(), 3),
+        "root": str(layout.root),
+        "problems": layout.problems(),
+    }
+    if not layout.root.is_dir():
+        return dict(about, releases=[], current=None, previous=None, pending=[], lock=None, env_keys=[])
+    space = os.statvfs(layout.root)
+    history = fold(journal.read(layout.journal))
+    current = layout.link_target(layout.current)
+    about.update(
+        free_bytes=space.f_bavail * space.f_frsize,
+        free_inodes=space.f_favail if space.f_files else None,
+        current=current,
+        previous=layout.link_target(layout.previous),
+        releases=_releases(layout, history),
+        rollback_candidates=rollback_candidates(history, current, _complete(layout)),
+        pending=[action.why for action in look(layout, history)],
+        unconfirmed=bool(history.open_switch) and history.switched,
+        lock=holder_of(layout.lock),
+        env_keys=envs.known(layout),
+    )
+    return about
+
+
+def _complete(layout: Layout) -> List[ReleaseId]:
+    return [release for release in layout.present() if marker.is_complete(layout, release)]
+
+
+def _releases(layout: Layout, history: History) -> List[Dict[str, Any]]:
+    current = layout.link_target(layout.current)
+    rows: List[Dict[str, Any]] = []
+    for release in layout.present():
+        past = history.past(release)
+        state = states.observed(
+            directory=True,
+            marker=marker.is_complete(layout, release),
+            is_current=release == current,
+            was_live=past.live_seq > 0,
+        )
+        rows.append(
+            {
+                "release": release,
+                "tag": past.tag or tag_of(release),
+                "commit": past.commit,
+                "state": state.value,
+                "bad": past.bad,
+                "seq": max(past.live_seq, past.staged_seq),
+                "live_seq": past.live_seq,
+                "staged_at": past.staged_at,
+                "live_at": past.live_at,
+                "by": past.by,
+                "sealed": past.sealed,
+                "proof": past.proof,
+            }
+        )
+    return sorted(rows, key=lambda row: int(row["seq"]), reverse=True)
+
+
+def _machine_id() -> str:
+    """machine-id(5), so that one machine listed under two names is found; empty where there is none."""
+    try:
+        with open("/etc/machine-id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,137 @@
+"""Ask the service whether it is well: HTTP over TCP or a unix socket, or a command; N answers in a row in time.
+
+Asked from the host itself. Redirects are answers, not followed. Returns what it saw; decides nothing else.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from urllib.parse import urlsplit
+
+ANSWER_CAP_BYTES = 64 * 1024
+_ONE_ANSWER_S = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: whether it counts, in words, and what it says of who answered."""
+
+    ok: bool
+    text: str
+    release: Optional[str] = None
+    pid: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of the wait. ``last`` is the answer that decided."""
+
+    ok: bool
+    last: Answer
+    asked: int
+
+
+def wait(
+    settings: Mapping[str, Any],
+    ask: Callable[[], Answer],
+    check: Callable[[], None],
+    accept: Callable[[Answer], Optional[str]] = lambda answer: None,
+) -> Verdict:
+    """Ask until ``successes`` answers in a row are good, or ``timeout_s`` is over. Raises what ``check`` raises.
+
+    ``accept`` may say why a good answer does not count (it came from the old process).
+    """
+    deadline = time.monotonic() + float(settings["timeout_s"])
+    in_a_row, asked = 0, 0
+    while True:
+        check()
+        answer = ask()
+        asked += 1
+        refused = accept(answer) if answer.ok else None
+        if refused:
+            answer = Answer(False, refused, answer.release, answer.pid)
+        in_a_row = in_a_row + 1 if answer.ok else 0
+        if in_a_row >= int(settings["successes"]):
+            return Verdict(True, answer, asked)
+        if time.monotonic() >= deadline:
+            return Verdict(False, answer, asked)
+        time.sleep(min(float(settings["interval_s"]), max(0.0, deadline - time.monotonic())))
+
+
+def ask_http(settings: Mapping[str, Any], root: str) -> Answer:
+    """Ask once over HTTP. Every failure to get an answer is an answer that does not count."""
+    try:
+        status, headers, body = _get(settings, root)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Answer(False, "no answer: %s" % (error or type(error).__name__))
+    release, pid = _who(headers, body)
+    if status in settings["expect_status"]:
+        return Answer(True, "HTTP %d" % status, release, pid)
+    said = " ".join(body[:300].decode("utf-8", "replace").split())
+    return Answer(False, "HTTP %d: %s" % (status, said), release, pid)
+
+
+def address(settings: Mapping[str, Any]) -> Optional[Tuple[str, int]]:
+    """The TCP address that is asked, or None where it is a socket or a command."""
+    if not settings.get("url"):
+        return None
+    parts = urlsplit(settings["url"])
+    return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _get(settings: Mapping[str, Any], root: str) -> Tuple[int, Dict[str, str], bytes]:
+    path = settings.get("path")
+    if settings.get("socket"):
+        name = settings["socket"]
+        connection: http.client.HTTPConnection = _UnixConnection(name if name.startswith("/") else root + "/" + name)
+        host = settings.get("host_header") or "localhost"
+    else:
+        parts = urlsplit(settings["url"])
+        where = address(settings) or ("127.0.0.1", 80)
+        if parts.scheme == "https":
+            # The service on this very host, often under another name: identity is proven otherwise (live.py).
+            context = ssl._create_unverified_context()  # noqa: S323
+            connection = http.client.HTTPSConnection(*where, timeout=_ONE_ANSWER_S, context=context)
+        else:
+            connection = http.client.HTTPConnection(*where, timeout=_ONE_ANSWER_S)
+        host = settings.get("host_header") or parts.netloc.rpartition("@")[2]
+        path = path or (parts.path or "/") + ("?" + parts.query if parts.query else "")
+    try:
+        headers = {"Host": host, "User-Agent": "sealed-deploy", "Connection": "close"}
+        connection.request("GET", path or "/", headers=headers)
+        response = connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, found, response.read(ANSWER_CAP_BYTES)
+    finally:
+        connection.close()
+
+
+def _who(headers: Mapping[str, str], body: bytes) -> Tuple[Optional[str], Optional[int]]:
+    """What the answer says of itself: header ``X-Release``, or ``release`` and ``pid`` of a JSON object."""
+    release: Optional[str] = headers.get("x-release")
+    pid: Any = None
+    try:
+        value = json.loads(body.decode("utf-8"))
+        if isinstance(value, dict):
+            release = release or (str(value["release"]) if value.get("release") else None)
+            pid = value.get("pid")
+    except ValueError:
+        pass
+    return release, pid if isinstance(pid, int) else None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_ONE_ANSWER_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_ONE_ANSWER_S)
+        self.sock.connect(self._path)

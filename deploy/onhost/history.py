@@ -1,0 +1,131 @@
+"""What the journal says of each release: a pure fold over its records, ordered by sequence number alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Sequence
+
+from deploy.wire.names import ReleaseId
+
+Record = Dict[str, Any]
+
+
+@dataclass
+class Past:
+    """One release's past. ``deployed_seq`` is its last activation by a deploy that was confirmed; 0 is never."""
+
+    staged_seq: int = 0
+    deployed_seq: int = 0
+    live_seq: int = 0
+    live_at: float = 0.0
+    bad: bool = False
+    pinned: bool = False
+    tag: str = ""
+    commit: str = ""
+    by: str = ""
+    staged_at: float = 0.0
+    sealed: str = ""
+    proof: str = ""
+
+
+@dataclass
+class History:
+    """All releases' pasts, and the switch that nobody has settled yet."""
+
+    releases: Dict[str, Past] = field(default_factory=dict)
+    open_switch: Optional[Record] = None
+    switched: bool = False
+
+    def past(self, release: str) -> Past:
+        return self.releases.setdefault(release, Past())
+
+    def was_live(self, release: str) -> bool:
+        return self.past(release).live_seq > 0
+
+
+def fold(records: Sequence[Record]) -> History:
+    """Read the whole journal. Unknown records are skipped: an older program may read a newer journal's extras."""
+    history = History()
+    operator = ""
+    for record in records:
+        what = record["what"]
+        if what == "lock":
+            operator = str(record.get("by", ""))
+        elif what in _READERS:
+            _READERS[what](history, record, operator)
+    return history
+
+
+def rollback_target(
+    history: History, current: Optional[ReleaseId], complete: Sequence[ReleaseId]
+) -> Optional[ReleaseId]:
+    """Where a bare rollback goes: the newest good release that was deployed before the present one, or None."""
+    return next(iter(rollback_candidates(history, current, complete)), None)
+
+
+def rollback_candidates(
+    history: History, current: Optional[ReleaseId], complete: Sequence[ReleaseId]
+) -> List[ReleaseId]:
+    """All good releases deployed before the present one, newest first."""
+    limit = history.past(current).deployed_seq if current else float("inf")
+    found = [
+        r for r in complete if r != current and not history.past(r).bad and 0 < history.past(r).deployed_seq < limit
+    ]
+    return sorted(found, key=lambda release: history.past(release).deployed_seq, reverse=True)
+
+
+def _stage(history: History, record: Record, operator: str) -> None:
+    past = history.past(record["release"])
+    past.tag, past.commit, past.by = record.get("tag", ""), record.get("commit", ""), operator
+    past.staged_at = record["at"]
+
+
+def _staged(history: History, record: Record, operator: str) -> None:
+    past = history.past(record["release"])
+    past.staged_seq, past.sealed = record["seq"], record.get("sealed", "")
+
+
+def _switch(history: History, record: Record, operator: str) -> None:
+    history.open_switch, history.switched = record, False
+
+
+def _switched(history: History, record: Record, operator: str) -> None:
+    history.switched = True
+
+
+def _confirmed(history: History, record: Record, operator: str) -> None:
+    past = history.past(record["release"])
+    switch = history.open_switch
+    past.live_seq, past.live_at, past.bad = record["seq"], record["at"], False
+    past.proof = record.get("proof", "")
+    if past.deployed_seq == 0 or record.get("verb") == "deploy":
+        past.deployed_seq = record["seq"]
+    came_from = switch.get("from") if switch else None
+    if record.get("verb") == "rollback" and came_from and came_from != record["release"]:
+        history.past(came_from).bad = True
+    history.open_switch = None
+
+
+def _returned(history: History, record: Record, operator: str) -> None:
+    history.past(record["release"]).bad = True
+    history.open_switch = None
+
+
+def _cancelled(history: History, record: Record, operator: str) -> None:
+    history.open_switch = None
+
+
+def _pruned(history: History, record: Record, operator: str) -> None:
+    history.releases.pop(record["release"], None)
+
+
+_READERS = {
+    "stage": _stage,
+    "staged": _staged,
+    "switch": _switch,
+    "switched": _switched,
+    "confirmed": _confirmed,
+    "returned": _returned,
+    "not-switched": _cancelled,
+    "pruned": _pruned,
+}

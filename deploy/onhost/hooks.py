@@ -1,0 +1,171 @@
+"""Run a release's configured commands in a documented environment, with deadlines; secrets go in and never come out.
+
+The environment (docs/reference/hooks.md): PATH with the release's ``venv/bin`` first, VIRTUAL_ENV, HOME, USER, LANG,
+DEPLOY_{ROOT,RELEASE,TAG,COMMIT,STAGE,HOST,GROUPS,VERB,PREVIOUS}, then the settings' ``environment``, then ``env_files``.
+The working directory is the release's ``src/``.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from deploy.wire import commands
+from deploy.wire.commands import Hook
+from deploy.wire.manifest import Manifest
+
+from .children import Command, Finished, environment
+from .layout import Layout
+from .session import Session, StepFailed
+
+SECRET_FROM_CHARS = 4
+"""Shorter values of env_files (``1``, ``on``) are not redacted: they would blank out ordinary text."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Which host of which stage this is, and what is being done there."""
+
+    stage: str
+    host: str
+    groups: Tuple[str, ...]
+    verb: str
+
+    @property
+    def levels(self) -> List[str]:
+        return commands.levels(self.stage, self.groups, self.host)
+
+    def doing(self, verb: str) -> Context:
+        return Context(self.stage, self.host, self.groups, verb)
+
+
+def run(session: Session, context: Context, manifest: Manifest, point: str, *, once: bool = False) -> None:
+    """Run every hook of ``point`` that is (not) for once per fleet. Raises StepFailed at the first that fails."""
+    for hook in commands.hooks_of(manifest.settings, point, context.verb, context.levels):
+        if hook.once == once:
+            _run_one(session, context, manifest, point, hook)
+
+
+def _run_one(session: Session, context: Context, manifest: Manifest, point: str, hook: Hook) -> None:
+    with session.step(point, hook.text):
+        intent = session.book.append(
+            "hook", point=point, text=hook.text[:300], release=manifest.release_id, once=hook.once
+        )
+        finished = configured(
+            session, context, manifest, hook.argv, point, hook.timeout_s, hook.user, sealed=hook.sealed
+        )
+        outcome = "ok" if finished.ok else finished.cause()
+        session.book.append("hook-done", intent=intent["seq"], point=point, outcome=outcome)
+        if not finished.ok:
+            cause = "%s hook `%s`: %s" % (point, hook.text, finished.cause())
+            raise StepFailed(point, cause, "mend the hook or what it calls, tag again, deploy", finished.tail(30))
+
+
+def configured(
+    session: Session,
+    context: Context,
+    manifest: Manifest,
+    argv: Sequence[str],
+    label: str,
+    timeout_s: float,
+    user: Optional[str] = None,
+    *,
+    sealed: bool = False,
+) -> Finished:
+    """Run one command from settings inside a release; its output comes back with secrets redacted."""
+    folder = session.layout.release(manifest.release_id)
+    secrets = env_file_values(session.layout, manifest.settings)
+    env = _environment(session.layout, context, manifest, folder)
+    env.update(secrets)
+    words, uid, gid = _as_user(list(argv), user, env)
+    finished = session.children().run(
+        Command(words, str(folder / "src"), env, timeout_s, "hook", label, sealed=sealed, uid=uid, gid=gid)
+    )
+    return Finished(finished.code, redact(finished.output, secrets), finished.timed_out, finished.seconds)
+
+
+def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, str]:
+    """Parse ``env_files`` as data: NAME=VALUE lines, optional quotes and ``export``; no shell, no expansion.
+
+    A file that is not there gives nothing. Names are relative to ROOT.
+    """
+    values: Dict[str, str] = {}
+    for name in settings.get("env_files", []):
+        try:
+            text = (layout.root / name).read_text("utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for line in text.splitlines():
+            key, sign, value = line.strip().partition("=")
+            key = key[7:].strip() if key.startswith("export ") else key.strip()
+            if not sign or not key.isidentifier():
+                continue
+            value = value.strip()
+            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+                value = value[1:-1]
+            values[key] = value
+    return values
+
+
+def redact(text: str, secrets: Mapping[str, str]) -> str:
+    """Blank out every value of env_files, longest first."""
+    for value in sorted(set(secrets.values()), key=len, reverse=True):
+        if len(value) >= SECRET_FROM_CHARS:
+            text = text.replace(value, "[redacted]")
+    return text
+
+
+def _environment(layout: Layout, context: Context, manifest: Manifest, folder: Path) -> Dict[str, str]:
+    venv = folder / "venv"
+    me = _account()
+    base = environment()
+    env = environment(
+        PATH="%s:%s" % (venv / "bin", base["PATH"]),
+        VIRTUAL_ENV=str(venv),
+        HOME=me[1],
+        USER=me[0],
+        LOGNAME=me[0],
+        PYTHONDONTWRITEBYTECODE="1",
+        DEPLOY_ROOT=str(layout.root),
+        DEPLOY_RELEASE=manifest.release_id,
+        DEPLOY_TAG=manifest.tag,
+        DEPLOY_COMMIT=manifest.commit,
+        DEPLOY_STAGE=context.stage,
+        DEPLOY_HOST=context.host,
+        DEPLOY_GROUPS=",".join(context.groups),
+        DEPLOY_VERB=context.verb,
+        DEPLOY_PREVIOUS=layout.link_target(layout.current) or "",
+    )
+    runtime = "/run/user/%d" % os.geteuid()
+    if os.path.isdir(runtime):
+        env["XDG_RUNTIME_DIR"] = runtime  # what `systemctl --user` needs
+    env.update(commands.environment_of(manifest.settings, context.levels))
+    return env
+
+
+def _account() -> Tuple[str, str]:
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+        return entry.pw_name, entry.pw_dir
+    except KeyError:
+        return str(os.geteuid()), "/"
+
+
+def _as_user(
+    argv: List[str], user: Optional[str], env: Dict[str, str]
+) -> Tuple[List[str], Optional[int], Optional[int]]:
+    """As ``user``: directly where onhost is root, else by ``sudo -n``, which passes names of variables, never values."""
+    if user is None or user == _account()[0]:
+        return argv, None, None
+    if os.geteuid() == 0:
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            raise StepFailed("hook", "user %s does not exist on this host" % user) from None
+        env.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
+        return argv, entry.pw_uid, entry.pw_gid
+    keep = ",".join(sorted(name for name in env if name not in ("HOME", "USER", "LOGNAME")))
+    return ["sudo", "-n", "-u", user, "--preserve-env=" + keep, "--", *argv], None, None

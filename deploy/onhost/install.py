@@ -1,0 +1,95 @@
+"""Install the pins into one virtualenv with the vendored pip, and prove that exactly they are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+from deploy.wire.manifest import Target
+
+from .envs import site_packages
+from .sealed import Sealer, explain, give_to_build_user, take_back
+from .session import Session, StepFailed
+from .wheels import Wheel, link_wheels
+
+
+def install(session: Session, sealer: Sealer, venv: Path, target: Target, wheels: Sequence[Wheel]) -> Dict[str, Any]:
+    """Install, check, compile; returns the proof kept with the release. Raises StepFailed."""
+    python = str(venv / "bin" / "python")
+    house = sealer.work / "wheelhouse"
+    house.mkdir(mode=0o755)
+    link_wheels(wheels, house)
+    pins = [target.packages[digest] for digest in target.install]
+    lines = ["%s==%s --hash=sha256:%s" % (p.name, p.version, w.sha256) for p, w in zip(pins, wheels)]
+    requirements = sealer.work / "pins.txt"
+    requirements.write_text("".join(line + "\n" for line in lines), "utf-8")
+    give_to_build_user(session, venv)
+    with session.step("install", "%d packages" % len(pins)):
+        arguments = ["install", "--no-compile", "--only-binary", ":all:", "--require-hashes", "-r", str(requirements)]
+        # pip's own resolver stays on: a second opinion on the closure.
+        if pins:
+            _pip(sealer, python, arguments, house)
+        _pip(sealer, python, ["check"], house)
+    with session.step("compile", "byte code"):
+        _compile(sealer, python, venv)
+    take_back(session, venv)
+    installed = installed_set(venv)
+    wanted = {canonical_name(p.name): p.version for p in pins}
+    if _spelled(installed) != _spelled(wanted):
+        raise StepFailed("install", "what is installed is not what is locked: %s" % _contrast(installed, wanted))
+    return {
+        "packages": {name: installed[name] for name in sorted(installed)},
+        "wheels": {wheel.name: wheel.sha256 for wheel in wheels},
+    }
+
+
+def canonical_name(name: str) -> str:
+    """PEP 503: runs of ``-``, ``_`` and ``.`` are one, letter case does not count."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_set(venv: Path) -> Dict[str, str]:
+    """Names and versions as the installed metadata tells them (PEP 376)."""
+    found: Dict[str, str] = {}
+    for metadata in sorted(site_packages(venv).glob("*.dist-info/METADATA")):
+        fields: Dict[str, str] = {}
+        for line in metadata.read_text("utf-8", "replace").splitlines():
+            if not line.strip():
+                break
+            name, _, value = line.partition(":")
+            fields.setdefault(name.strip().lower(), value.strip())
+        found[canonical_name(fields.get("name", metadata.parent.name))] = fields.get("version", "?")
+    return found
+
+
+def _spelled(versions: Dict[str, str]) -> Dict[str, str]:
+    """Versions in one spelling: 2024.07.04 and 2024.7.4 are equal, and so are 5.2 and 5.2.0 (PEP 440)."""
+    return {name: re.sub(r"(\.0)+$", "", re.sub(r"\b0+(?=\d)", "", text)).lower() for name, text in versions.items()}
+
+
+def _pip(sealer: Sealer, python: str, arguments: List[str], find: Path) -> None:
+    finished = sealer.pip(python, arguments, "pip " + arguments[0], find=find)
+    if not finished.ok:
+        cause = "pip %s: %s" % (arguments[0], finished.cause())
+        raise StepFailed("install", cause, "run `fab vendor.check`; the closure and pip disagree", explain(finished))
+
+
+def _compile(sealer: Sealer, python: str, venv: Path) -> None:
+    """Relative names keep this release's path out of the byte code; a file that is no valid Python is not an error."""
+    code = (
+        "import compileall,os,py_compile,sys;os.chdir(sys.argv[1]);"
+        "compileall.compile_dir('.',quiet=2,workers=0,invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
+    )
+    finished = sealer.run([python, "-I", "-S", "-c", code, str(site_packages(venv))], "compile")
+    if finished.timed_out or finished.code < 0:
+        raise StepFailed("compile", finished.cause(), "", finished.tail())
+
+
+def _contrast(installed: Dict[str, str], wanted: Dict[str, str]) -> str:
+    lines: List[str] = []
+    for name in sorted(set(installed) | set(wanted)):
+        have, want = installed.get(name), wanted.get(name)
+        if _spelled({name: have or ""}) != _spelled({name: want or ""}):
+            lines.append("%s: locked %s, installed %s" % (name, want or "not at all", have or "not at all"))
+    return "; ".join(lines)

@@ -1,0 +1,97 @@
+"""The host's own append-only record of intents and outcomes: JSON lines, fsync, sequence numbers. It decides nothing.
+
+Order comes from ``seq`` alone, never from a clock (``at`` is for people). A line that a crash tore is skipped by
+every reader; the writer starts a new line after it. Space is reserved beforehand, since appending must work on a
+full disk (fallocate(2) with FALLOC_FL_KEEP_SIZE).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+from .layout import sync_folder
+
+FORMAT = 1
+RESERVE_BYTES = 256 * 1024
+_KEEP_SIZE = 1
+
+Record = Dict[str, Any]
+
+
+class NewerFormat(Exception):
+    """The journal was written by a newer sealed-deploy; nothing may be changed by this one."""
+
+
+def read(path: Path) -> List[Record]:
+    """All whole records, oldest first. Raises NewerFormat."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    records: List[Record] = []
+    for line in data.split(b"\n"):
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+    return records
+
+
+def _record(line: bytes) -> Any:
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("seq"), int):
+        return None
+    if record.get("format", 0) > FORMAT:
+        raise NewerFormat("the journal has format %s; upgrade sealed-deploy on this machine" % record["format"])
+    return record
+
+
+class Journal:
+    """The writer. Only the holder of the lock may have one."""
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path = path
+        self.records = read(path)
+        self._run = run
+        self._seq = max([record["seq"] for record in self.records] or [0])
+        new = not path.exists()
+        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if new:
+            os.fsync(self._fd)
+            sync_folder(path.parent)
+        self._torn = self._ends_torn()
+        self.reserve()
+
+    def append(self, what: str, **fields: Any) -> Record:
+        """Write one record durably and return it. Raises OSError where even the reserved space is gone."""
+        self._seq += 1
+        record: Record = {"format": FORMAT, "seq": self._seq, "run": self._run, "at": round(time.time(), 3)}
+        record["what"] = what
+        record.update(fields)
+        line = json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
+        data = b"\n" + line if self._torn else line
+        self._torn = True
+        if os.write(self._fd, data) != len(data):
+            raise OSError(28, "the journal could not be written whole", str(self.path))
+        self._torn = False
+        os.fsync(self._fd)
+        self.records.append(record)
+        return record
+
+    def reserve(self) -> None:
+        """Keep space behind the end for what rollback must be able to write on a full disk."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        size = os.fstat(self._fd).st_size
+        # Best effort: a filesystem without fallocate still works while it has room.
+        libc.fallocate(self._fd, _KEEP_SIZE, ctypes.c_long(size), ctypes.c_long(RESERVE_BYTES))
+
+    def _ends_torn(self) -> bool:
+        size = os.fstat(self._fd).st_size
+        return size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"

@@ -1,0 +1,187 @@
+"""Where everything lies below ROOT on a host, and the one way files there are written. A public contract (design 4).
+
+Knows paths and modes; decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional
+
+from deploy.wire.names import ReleaseId, is_release_id, parse_release_id
+
+MARKER = "release.json"
+
+
+class Layout:
+    """The paths of one ROOT."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.current = root / "current"
+        self.previous = root / "previous"
+        self.releases = root / "releases"
+        self.shared = root / "shared"
+        self.state = root / ".deploy"
+        self.journal = self.state / "journal.jsonl"
+        self.lock = self.state / "lock"
+        self.files = self.state / "store" / "files"
+        self.wheels = self.state / "store" / "wheels"
+        self.envs = self.state / "store" / "envs"
+        self.programs = self.state / "bin"
+        self.tmp = self.state / "tmp"
+
+    def release(self, release: ReleaseId) -> Path:
+        return self.releases / release
+
+    def marker(self, release: ReleaseId) -> Path:
+        return self.release(release) / MARKER
+
+    def make(self) -> None:
+        """Make the folders below an existing ROOT, with the modes of the contract whatever the umask is."""
+        for folder, mode in (
+            (self.releases, 0o755),
+            (self.shared, 0o750),
+            (self.state, 0o711),
+            (self.state / "store", 0o711),
+            (self.files, 0o700),
+            (self.wheels, 0o700),
+            (self.envs, 0o755),
+            (self.programs, 0o700),
+            (self.tmp, 0o711),
+        ):
+            made = _make_folder(folder)
+            if made or folder != self.shared:  # an operator may have opened shared/ for the app on purpose
+                _set_mode(folder, mode)
+
+    def problems(self) -> List[str]:
+        """What about ROOT makes any change refused, in words an operator can act on."""
+        found: List[str] = []
+        if not self.root.is_dir():
+            return ["%s does not exist" % self.root]
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            found.append("%s is not writable for this user" % self.root)
+        for link in (self.current, self.previous):
+            if os.path.lexists(link) and not link.is_symlink():
+                found.append("%s is not a symbolic link; move it away" % link)
+        for folder in (self.releases, self.shared, self.state):
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                found.append("%s must be a real directory" % folder)
+        if not found and self.releases.exists() and self.releases.stat().st_dev != self.root.stat().st_dev:
+            found.append("%s is on another filesystem than %s" % (self.releases, self.root))
+        target = self.link_target(self.current)
+        if target is None and self.current.is_symlink():
+            found.append("%s points outside releases/: %s" % (self.current, os.readlink(self.current)))
+        return found
+
+    def link_target(self, link: Path) -> Optional[ReleaseId]:
+        """The release that ``current`` or ``previous`` names, or None where it names none of ours."""
+        try:
+            folder, _, name = os.readlink(link).rpartition("/")
+        except OSError:
+            return None
+        return parse_release_id(name) if folder == "releases" and is_release_id(name) else None
+
+    def present(self) -> List[ReleaseId]:
+        """Every release directory, complete or not, in no meaningful order."""
+        try:
+            found = os.listdir(self.releases)
+        except FileNotFoundError:
+            return []
+        return [parse_release_id(name) for name in sorted(found) if is_release_id(name)]
+
+    def scratch(self, name: str) -> Path:
+        """A new empty folder below ``.deploy/tmp`` that nobody else has."""
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        path = self.tmp / ("%s.%d.%d" % (name, os.getpid(), time.monotonic_ns()))
+        path.mkdir(mode=0o700)
+        return path
+
+
+def _make_folder(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)
+        return True
+    except FileExistsError:
+        if folder.is_symlink() or not folder.is_dir():
+            raise
+        return False
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put ``data`` at ``path`` so that a reader, and a power cut, sees all of it or none of it.
+
+    Temp file beside it, fsync, rename(2), fsync of the directory.
+    """
+    temp = path.with_name(".%s.%d.%d" % (path.name, os.getpid(), time.monotonic_ns()))
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temp, path)
+    except BaseException:
+        unlink_if_there(temp)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable (fsync(2) of the directory)."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def unlink_if_there(path: Path) -> None:
+    """Remove a file or link; absent is fine."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+def read_json(path: Path) -> Dict[str, Any]:
+    """Read one JSON object without following a link. Raises OSError, ValueError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(fd, "rb") as file:
+        value = json.loads(file.read().decode("utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError("%s does not hold a JSON object" % path)
+    return value
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder, also one whose write bits are gone. Links are removed, never followed."""
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    for folder in _folders(path):
+        os.chmod(folder, 0o700)
+    shutil.rmtree(path)
+
+
+def _folders(path: Path) -> Iterator[str]:
+    os.chmod(path, 0o700)
+    for folder, names, _ in os.walk(path):
+        for name in names:
+            below = os.path.join(folder, name)
+            if not os.path.islink(below):
+                os.chmod(below, 0o700)
+                yield below

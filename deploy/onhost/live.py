@@ -1,0 +1,106 @@
+"""Prove that what answers runs from this release rather than an old one. Reads /proc; changes nothing.
+
+In order of strength: the answer names the release; the process that answered, or one that listens on the port, runs
+this release's interpreter or from its folder; else only that it started after the switch is known: unproven.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import List, Optional
+
+from deploy.wire.names import ReleaseId
+
+from .health import Answer
+from .layout import Layout
+
+UNPROVEN = "unproven"
+
+
+def contradiction(layout: Layout, release: ReleaseId, answer: Answer, port: Optional[int]) -> Optional[str]:
+    """Why an answer cannot come from this release (it names another, or another's process gave it), or None.
+
+    An answer that names nobody is judged by who listens: a supervisor says nothing, and during a graceful restart
+    processes of both releases do, so only listeners that are all of other releases contradict.
+    """
+    if answer.release is not None:
+        return None if answer.release == release else "answered by release %s, not %s" % (answer.release, release)
+    other = release_of(layout, answer.pid) if answer.pid is not None else None
+    if other is not None and other != release:
+        return "answered by pid %s of release %s, not %s" % (answer.pid, other, release)
+    if answer.pid is None and port:
+        others = {name for name in (release_of(layout, pid) for pid in listeners(port)) if name}
+        if others and release not in others:
+            return "port %d is served by release %s, not %s" % (port, ", ".join(sorted(others)), release)
+    return None
+
+
+def proof(layout: Layout, release: ReleaseId, answer: Answer, port: Optional[int]) -> str:
+    """What proves that the release is live, in words: ``proven by ...`` or ``unproven``."""
+    if answer.release == release:
+        return "proven by the answer's release id"
+    if answer.pid is not None and release_of(layout, answer.pid) == release:
+        return "proven by pid %d" % answer.pid
+    for pid in listeners(port) if port else []:
+        if release_of(layout, pid) == release:
+            return "proven by pid %d on port %d" % (pid, port or 0)
+    return UNPROVEN
+
+
+def release_of(layout: Layout, pid: int) -> Optional[str]:
+    """The release a process runs from, by its command line, working directory or executable; None where unknown."""
+    pattern = re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)(?:/|$)")
+    for text in _evidence(pid):
+        found = pattern.search(text)
+        if found:
+            return found.group(1)
+    return None
+
+
+def listeners(port: int) -> List[int]:
+    """Processes that hold a listening TCP socket on ``port``, as far as this user may see (proc(5))."""
+    inodes = _listening_inodes(port)
+    found: List[int] = []
+    for name in os.listdir("/proc") if inodes else []:
+        if not name.isdigit():
+            continue
+        try:
+            links = [os.readlink("/proc/%s/fd/%s" % (name, fd)) for fd in os.listdir("/proc/%s/fd" % name)]
+        except OSError:
+            continue
+        if any(link[8:-1] in inodes for link in links if link.startswith("socket:[")):
+            found.append(int(name))
+    return found
+
+
+def _evidence(pid: int) -> List[str]:
+    found: List[str] = []
+    try:
+        with open("/proc/%d/cmdline" % pid, "rb") as file:
+            found.append(os.fsdecode(file.read(65536)).replace("\0", "\n"))
+    except OSError:
+        pass
+    for link in ("cwd", "exe"):
+        try:
+            found.append(os.readlink("/proc/%d/%s" % (pid, link)))
+        except OSError:
+            pass
+    return found
+
+
+def _listening_inodes(port: int) -> List[str]:
+    inodes: List[str] = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as file:
+                rows = [line.split() for line in file.read().splitlines()[1:]]
+        except OSError:
+            continue
+        inodes += [row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port]
+    return inodes
+
+
+def mentions_root(layout: Layout, pid: int) -> bool:
+    """Whether a process's command line, which anybody may read, names this ROOT at all."""
+    return any(str(layout.root) + "/" in text for text in _evidence(pid))

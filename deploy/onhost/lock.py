@@ -1,0 +1,90 @@
+"""One mutating run at a time: flock(2) on ``.deploy/lock``, held by the onhost process and gone with it.
+
+The file is never deleted. Its text names the holder for people and decides nothing; the kernel's lock decides.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+HOLDER_BYTES = 1024
+
+
+class Busy(Exception):
+    """Another process holds the lock; ``holder`` is what it wrote about itself."""
+
+    def __init__(self, holder: Optional[Dict[str, Any]]) -> None:
+        super().__init__("locked")
+        self.holder = holder
+
+
+class Lock:
+    """The lock of one ROOT."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: Optional[int] = None
+
+    @property
+    def is_held(self) -> bool:
+        return self._fd is not None
+
+    def take(self, holder: Dict[str, Any]) -> None:
+        """Take it at once or not at all. Raises Busy with the holder."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise Busy(_text(self._path)) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        self._write(holder)
+
+    def release(self) -> None:
+        """Give it back and clear the holder's text."""
+        if self._fd is not None:
+            self._write({})
+            os.close(self._fd)
+            self._fd = None
+
+    def _write(self, holder: Dict[str, Any]) -> None:
+        # Always the same length, overwritten in place: works on a full disk once it has been written once.
+        text = json.dumps(holder, ensure_ascii=True).encode("ascii")[: HOLDER_BYTES - 1]
+        try:
+            os.pwrite(self._fd or 0, text.ljust(HOLDER_BYTES - 1) + b"\n", 0)
+        except OSError:
+            pass  # the text is for people; the flock is what counts
+
+
+def holder_of(path: Path) -> Optional[Dict[str, Any]]:
+    """What the present holder wrote, or None where nobody holds the lock. Never touches the lock itself.
+
+    Trying it, even shared and for a moment, could refuse somebody who takes it at that moment: proc(5) is asked.
+    """
+    try:
+        about = os.stat(path)
+        with open("/proc/locks", encoding="ascii") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    where = "%02x:%02x:%d" % (os.major(about.st_dev), os.minor(about.st_dev), about.st_ino)
+    if not any(" FLOCK " in line and where in line.split() for line in lines):
+        return None
+    return _text(path)
+
+
+def _text(path: Path) -> Dict[str, Any]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            value = json.loads(file.read(HOLDER_BYTES).decode("utf-8", "replace"))
+    except (OSError, ValueError):
+        value = None
+    return value if isinstance(value, dict) and value else {"by": "unknown"}

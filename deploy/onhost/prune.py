@@ -1,0 +1,112 @@
+"""Delete what no kept release needs: old releases first, then the store's content with the last release that used it.
+
+Keeps N good releases, never current, previous, pinned or possibly in use. Evidence that cannot be read is *unknown*,
+never *unused*. Never called where a switch is open.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Dict, List, Set
+
+from deploy.wire.names import ReleaseId
+
+from . import live, marker, switch, toolchain
+from .history import History, fold
+from .layout import Layout, remove_tree, unlink_if_there
+from .marker import NotARelease
+from .session import Session
+from .wheels import wheel_key
+
+
+def chosen(history: History, complete: List[ReleaseId], keep: int, kept_anyway: Set[str]) -> List[ReleaseId]:
+    """Which releases go. Pure. Good ones are ordered by when they were last live, else staged; bad ones do not count."""
+
+    def order(release: ReleaseId) -> int:
+        past = history.past(release)
+        return max(past.live_seq, past.staged_seq)
+
+    ranked = sorted(complete, key=order, reverse=True)
+    good = [release for release in ranked if history.was_live(release) and not history.past(release).bad]
+    kept = set(good[:keep]) | kept_anyway
+    # The newest one that is not good stays too: it is the evidence of what went wrong last.
+    kept |= set([release for release in ranked if release not in good][:1])
+    return [release for release in ranked if release not in kept and not history.past(release).pinned]
+
+
+def prune(session: Session, keep: int) -> Dict[str, object]:
+    """Delete old releases and what only they needed; returns what went and what was kept although it was due."""
+    layout, history = session.layout, fold(session.book.records)
+    complete = [release for release in layout.present() if marker.is_complete(layout, release)]
+    anyway = {str(target) for target in map(layout.link_target, (layout.current, layout.previous)) if target}
+    used = in_use(layout, history)
+    gone: List[str] = []
+    spared = sorted(set(chosen(history, complete, keep, anyway)) & used)
+    for release in chosen(history, complete, keep, anyway | used):
+        session.book.append("pruned", release=release)
+        folder = layout.release(release)
+        os.chmod(folder, 0o755)
+        # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release.
+        unlink_if_there(layout.marker(release))
+        remove_tree(folder)
+        switch.drop_spare(layout, release)
+        gone.append(release)
+    freed = _sweep_store(session) if gone else 0
+    session.book.reserve()
+    return {"pruned": gone, "in_use": spared, "store_files": freed}
+
+
+def in_use(layout: Layout, history: History) -> Set[str]:
+    """Releases that some process runs from or has open; where a process cannot be read, all it might run from."""
+    found: Set[str] = set()
+    pattern = re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)(?:/|$)")
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        pid = int(name)
+        seen = live.release_of(layout, pid)
+        if seen:
+            found.add(seen)
+        try:
+            links = [os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)]
+            with open("/proc/%d/maps" % pid, encoding="utf-8", errors="replace") as file:
+                links += [line.split(None, 5)[-1].strip() for line in file if "/" in line]
+        except OSError:
+            if seen is None and live.mentions_root(layout, pid):
+                found |= {release for release, past in history.releases.items() if past.live_seq}
+            continue
+        found |= {match.group(1) for match in map(pattern.search, links) if match}
+    return found
+
+
+def _sweep_store(session: Session) -> int:
+    """Drop archives, files, wheels and environments that no release on this host refers to any more."""
+    layout = session.layout
+    files: Set[str] = set()
+    folders: Set[str] = set()
+    for release in layout.present():
+        try:
+            found = marker.read(layout, release)
+        except NotARelease:
+            return 0  # somebody's half-made release: sweep next time
+        files |= {file.sha256 for file in found.manifest.files} | set(found.manifest.archives)
+        folders.add(str(found.selection["env_key"]))
+        for target in found.manifest.targets:
+            folders.add(toolchain.key(target))
+            folders |= {wheel_key(target, digest) for digest in target.packages}
+    freed = 0
+    for folder, _, names in os.walk(layout.files):
+        for name in names:
+            if name not in files:
+                os.unlink(os.path.join(folder, name))
+                freed += 1
+    for store in (layout.envs, layout.wheels):
+        for name in os.listdir(store):
+            if name not in folders:
+                remove_tree(store / name)
+                freed += 1
+    for name in os.listdir(layout.programs):
+        if name != session.program + ".pyz":
+            unlink_if_there(layout.programs / name)
+    return freed

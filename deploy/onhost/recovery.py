@@ -1,0 +1,95 @@
+"""What an interrupted run left behind, and what is done about it: a pure decision, then one action after the other.
+
+``plan`` decides from journal and disk alone; ``recover`` acts, only under the lock, at the start of every mutating
+command. Read-only commands show the plan.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
+
+from deploy.wire.names import ReleaseId
+
+from . import activate, envs, marker, toolchain
+from .children import end_tree, survivors
+from .history import History, fold
+from .layout import Layout, remove_tree, unlink_if_there
+from .session import Session
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to do: ``cancel`` or ``settle`` the open switch, or ``sweep`` a BROKEN release."""
+
+    do: str
+    release: str
+    why: str
+
+
+def plan(history: History, current: Optional[ReleaseId], broken: Sequence[ReleaseId]) -> List[Action]:
+    """Decide what recovery does. Pure; the same answer however often it is asked."""
+    actions: List[Action] = []
+    switch = history.open_switch
+    if switch is not None:
+        to, came_from = switch["to"], switch.get("from")
+        if current == to and to != came_from:
+            actions.append(Action("settle", to, "unconfirmed: switched to %s, and nobody confirmed it" % to))
+        else:
+            actions.append(Action("cancel", to, "the switch to %s did not happen" % to))
+    actions += [Action("sweep", release, "has no marker") for release in broken if release != current]
+    return actions
+
+
+def look(layout: Layout, history: History) -> List[Action]:
+    """The plan for this host as it is now. Reads only."""
+    broken = [release for release in layout.present() if not marker.is_complete(layout, release)]
+    return plan(history, layout.link_target(layout.current), broken)
+
+
+def recover(session: Session) -> List[Dict[str, Any]]:
+    """End what earlier runs left running, settle what they left open, sweep what they left half made. Bounded.
+
+    Raises activate.Stuck where an open switch can be settled neither way.
+    """
+    done: List[Dict[str, Any]] = []
+    history = fold(session.book.records)
+    actions = look(session.layout, history)
+    _end_survivors(session, done)
+    _sweep_scratch(session.layout)
+    for action in actions:
+        session.tell("recover", "started", "%s %s: %s" % (action.do, action.release, action.why))
+        if action.do == "cancel":
+            session.book.append("not-switched", release=action.release, cause=action.why)
+        elif action.do == "settle":
+            done.append(activate.settle(session, action.why))
+            session.check = session.channel.check
+            continue
+        else:
+            session.book.append("swept", release=action.release)
+            remove_tree(session.layout.releases / action.release)
+        done.append({"do": action.do, "release": action.release, "why": action.why})
+    return done
+
+
+def _end_survivors(session: Session, done: List[Dict[str, Any]]) -> None:
+    """Builds are always ended; a hook of a dead run is ended as well, and its outcome is journalled as unknown."""
+    found = survivors(session.book.records, str(session.layout.root))
+    for kind in ("build", "hook"):
+        ended = [pid for process in found[kind] for pid in end_tree(process)]
+        if ended:
+            session.book.append("ended", kind=kind, pids=ended[:50])
+            done.append({"do": "end", "kind": kind, "pids": ended[:50]})
+
+
+def _sweep_scratch(layout: Layout) -> None:
+    for name in os.listdir(layout.tmp) if layout.tmp.exists() else []:
+        remove_tree(layout.tmp / name)
+    for folder, marks in ((layout.envs, (envs.MARKER, toolchain.MARKER)), (layout.wheels, ("wheel.json",))):
+        for name in os.listdir(folder) if folder.exists() else []:
+            if not any((folder / name / mark).exists() for mark in marks):
+                remove_tree(folder / name)
+    for link in (layout.current, layout.previous):
+        for temp in layout.root.glob(".%s.*" % link.name):
+            unlink_if_there(temp)

@@ -1,0 +1,120 @@
+"""Cut this process and all it starts off from the network, irrevocably, without privilege, before it runs foreign code.
+
+Applied only in the re-executed child (``launcher``), never in onhost: no-new-privs and seccomp are inherited and cannot
+be taken back. seccomp(2) filters, prctl(2), unshare(2) by ctypes; x86_64 and aarch64.
+
+socket() answers ENETUNREACH for every family but AF_UNIX and AF_NETLINK: ERRNO rather than KILL, since pip itself opens
+an inet socket even with --no-index. io_uring could open sockets past the filter and is denied; so is every system call
+of another ABI of the same machine (i386, x32), which numbers them differently.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from typing import List, Tuple
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+_PR_SET_SECCOMP, _FILTER_MODE = 22, 2
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_AF_UNIX, _AF_NETLINK = 1, 16
+
+# Classic BPF (linux/filter.h): load word, jump if equal / greater or equal, return.
+_LD, _JEQ, _JGE, _RET = 0x20, 0x15, 0x35, 0x06
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_NR, _ARCH, _ARG0 = 0, 4, 16
+
+_MACHINES = {
+    # machine: (AUDIT_ARCH, socket(2), first x32 number or None)
+    "x86_64": (0xC000003E, 41, 0x40000000),
+    "aarch64": (0xC00000B7, 198, None),
+}
+_IO_URING_SETUP = 425
+
+
+class SealUnavailable(Exception):
+    """This kernel or machine offers no way to deny sockets to an unprivileged process tree."""
+
+
+def prctl(option: int, value: int) -> None:
+    """Call prctl(2). Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def deny_network() -> None:
+    """Deny inet sockets to this process and all its descendants. Raises SealUnavailable; never half applied."""
+    try:
+        arch, socket_number, x32 = _MACHINES[platform.machine()]
+    except KeyError:
+        raise SealUnavailable("no seccomp filter for %s" % platform.machine()) from None
+    program = _program(arch, socket_number, x32)
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+    argument = Program(len(program), ctypes.cast(code, ctypes.c_void_p))
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+    except OSError as error:
+        raise SealUnavailable("no_new_privs: %s" % error) from error
+    if libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(argument), 0, 0) != 0:
+        raise SealUnavailable("seccomp: %s" % os.strerror(ctypes.get_errno()))
+
+
+def enter_empty_network() -> bool:
+    """Move into a network namespace with nothing in it, where that is allowed; tell whether it was.
+
+    A second wall behind seccomp. A user namespace is asked for only by an unprivileged process: root inside one
+    could no longer write other users' files.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0:
+        return libc.unshare(_CLONE_NEWNET) == 0
+    uid, gid = os.geteuid(), os.getegid()
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        return False
+    try:
+        # Keep our own ids inside, so that files keep their owner's name (user_namespaces(7)).
+        _put("/proc/self/setgroups", "deny")
+        _put("/proc/self/uid_map", "%d %d 1" % (uid, uid))
+        _put("/proc/self/gid_map", "%d %d 1" % (gid, gid))
+    except OSError:
+        return True  # still inside, as nobody; the caller runs a canary before relying on anything
+    return True
+
+
+def _put(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def _program(arch: int, socket_number: int, x32: int | None) -> List[Tuple[int, int, int, int]]:
+    deny = _ERRNO | errno.ENETUNREACH
+    body: List[Tuple[int, int, int, int]] = [
+        (_LD, 0, 0, _ARCH),
+        (_JEQ, 1, 0, arch),
+        (_RET, 0, 0, _ERRNO | errno.ENOSYS),
+        (_LD, 0, 0, _NR),
+    ]
+    if x32 is not None:
+        body += [(_JGE, 0, 1, x32), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
+    body += [
+        (_JEQ, 0, 1, _IO_URING_SETUP),
+        (_RET, 0, 0, _ERRNO | errno.ENOSYS),
+        (_JEQ, 1, 0, socket_number),
+        (_RET, 0, 0, _ALLOW),
+        (_LD, 0, 0, _ARG0),
+        (_JEQ, 2, 0, _AF_UNIX),
+        (_JEQ, 1, 0, _AF_NETLINK),
+        (_RET, 0, 0, deny),
+        (_RET, 0, 0, _ALLOW),
+    ]
+    return body

@@ -1,0 +1,178 @@
+"""Run pip and virtualenv sealed: by environment rather than by flags, since flags do not reach build isolation.
+
+Knows the allow-list, the bogus index and the canary; what is installed is decided elsewhere. Measured against every
+known way past a bogus index (tests/hosts/test_egress.py): plain index, extra index, find-links, URL and VCS
+requirements, pip.conf at every level, PIP_* variables, nested build pips, a setup.py that opens a socket.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence
+from urllib.parse import quote
+
+from .children import BUILD_MARK, Command, Finished, environment
+from .launcher import CANNOT_SEAL
+from .session import Session, StepFailed
+
+BOGUS_INDEX = "file:///not-in-vendor"
+"""Cannot name a network. Whatever reaches for an index fails at once and names the package it wanted."""
+SOURCE_DATE = "1577836800"
+"""2020-01-01: the one date in everything that is built (SOURCE_DATE_EPOCH); zip files cannot hold one before 1980."""
+CANARY = "not-vendored-canary"
+
+_RUN_MODULE = (
+    "import runpy,sys;sys.path.insert(0,sys.argv.pop(1));name=sys.argv.pop(1);"
+    "sys.argv[0]=name;runpy.run_module(name,run_name='__main__',alter_sys=True)"
+)
+_SOCKET_CANARY = (
+    "import socket,sys\n"
+    "try:\n    socket.socket(socket.AF_INET,socket.SOCK_STREAM)\n"
+    "except OSError:\n    sys.exit(0)\n"
+    "sys.exit(9)\n"
+)
+
+
+@dataclass(frozen=True)
+class Sealer:
+    """Runs sealed children for one stage. ``strength`` is ``kernel``, or ``pip`` where the kernel offers nothing."""
+
+    session: Session
+    work: Path
+    toolchain: Path
+    strength: str
+
+    def pip(self, python: str, arguments: Sequence[str], label: str, *, find: Optional[Path] = None) -> Finished:
+        """Run the vendored pip under ``python``, which need not have one. Never raises for a non-zero exit."""
+        runner = str(self.toolchain / "pip" / "__pip-runner__.py")
+        return self.run([python, "-I", runner, *arguments], label, find=find)
+
+    def module(self, name: str, arguments: Sequence[str], label: str) -> Finished:
+        """Run a module of the toolchain under the host's own interpreter."""
+        return self.run([sys.executable, "-I", "-c", _RUN_MODULE, str(self.toolchain), name, *arguments], label)
+
+    def run(self, argv: Sequence[str], label: str, *, find: Optional[Path] = None) -> Finished:
+        """Run any sealed command inside the work directory."""
+        user = build_user(self.session)
+        finished = self.session.children().run(
+            Command(
+                argv=argv,
+                cwd=str(self.work),
+                env=self._environment(find),
+                deadline_s=self.session.policy.step_s,
+                kind="build",
+                label=label,
+                sealed=self.strength == "kernel",
+                uid=user.pw_uid if user else None,
+                gid=user.pw_gid if user else None,
+            )
+        )
+        if finished.code == CANNOT_SEAL:
+            raise StepFailed("seal", finished.output.strip(), "", finished.tail())
+        return finished
+
+    def _environment(self, find: Optional[Path]) -> Dict[str, str]:
+        env = environment(
+            HOME=str(self.work / "home"),
+            TMPDIR=str(self.work / "tmp"),
+            PYTHONHASHSEED="0",
+            PYTHONDONTWRITEBYTECODE="1",
+            SOURCE_DATE_EPOCH=SOURCE_DATE,
+            PIP_CONFIG_FILE="/dev/null",
+            PIP_NO_INDEX="1",
+            PIP_INDEX_URL=BOGUS_INDEX,
+            PIP_FIND_LINKS=file_url(find) if find else BOGUS_INDEX,
+            PIP_NO_CACHE_DIR="1",
+            PIP_RETRIES="0",
+            PIP_NO_INPUT="1",
+            PIP_DISABLE_PIP_VERSION_CHECK="1",
+            VIRTUALENV_CONFIG_FILE="/dev/null",
+            GIT_ALLOW_PROTOCOL="file",
+            CARGO_NET_OFFLINE="true",
+            UV_OFFLINE="1",
+        )
+        env[BUILD_MARK] = str(self.session.layout.root)
+        return env
+
+
+def open_sealer(session: Session, work: Path, toolchain: Path) -> Sealer:
+    """Prove on this host that the seal holds, then hand out what relies on it.
+
+    A socket and a package that is not vendored must both fail. Raises StepFailed where they do not, or where the
+    kernel offers no seal and the operator's settings do not accept the weaker one.
+    """
+    strength = "kernel"
+    sealer = Sealer(session, work, toolchain, strength)
+    try:
+        socket = sealer.run([sys.executable, "-I", "-S", "-c", _SOCKET_CANARY], "canary: socket")
+        why = "" if socket.ok else "a sealed child could open an internet socket"
+    except StepFailed as failure:
+        why = failure.cause
+    if why:
+        if session.policy.accept_seal != "pip":
+            raise StepFailed(
+                "seal", why, "this kernel cannot seal builds; `accept_seal: pip` accepts pip's own seal alone"
+            )
+        strength = "pip"
+    sealer = Sealer(session, work, toolchain, strength)
+    package = sealer.pip(
+        sys.executable, ["download", "--no-deps", "-d", str(work / "canary"), CANARY], "canary: package"
+    )
+    if package.code != 1 or CANARY not in package.output:
+        raise StepFailed("seal", "pip did not refuse %s (%s)" % (CANARY, package.cause()), "", package.tail())
+    return sealer
+
+
+def build_user(session: Session) -> Optional[pwd.struct_passwd]:
+    """Whom sealed children run as where onhost itself is root; None means as onhost."""
+    if os.geteuid() != 0 or not session.policy.build_user:
+        return None
+    try:
+        return pwd.getpwnam(session.policy.build_user)
+    except KeyError:
+        raise StepFailed("seal", "build_user %s does not exist on this host" % session.policy.build_user) from None
+
+
+def give_to_build_user(session: Session, folder: Path) -> None:
+    """Let sealed children write below ``folder``: it and all in it change owner where they run as somebody else."""
+    user = build_user(session)
+    if user:
+        _own(folder, user.pw_uid, user.pw_gid)
+
+
+def take_back(session: Session, folder: Path) -> None:
+    """Make onhost the owner again, so that no build user can change what was built."""
+    if build_user(session):
+        _own(folder, os.geteuid(), os.getegid())
+
+
+def _own(folder: Path, uid: int, gid: int) -> None:
+    os.lchown(folder, uid, gid)
+    for parent, folders, files in os.walk(folder):
+        for name in folders + files:
+            os.lchown(os.path.join(parent, name), uid, gid)
+
+
+def file_url(path: Path) -> str:
+    """A folder as pip takes it: a path with a space in PIP_FIND_LINKS would be split, a URL is not."""
+    return "file://" + quote(str(path))
+
+
+def work_folder(session: Session, name: str) -> Path:
+    """A scratch folder with the HOME and TMPDIR that sealed children get."""
+    work = session.layout.scratch(name)
+    for folder in ("home", "tmp", "canary"):
+        (work / folder).mkdir()
+    give_to_build_user(session, work)
+    return work
+
+
+def explain(finished: Finished) -> List[str]:
+    """The lines of pip's output worth an operator's time: errors first, then the tail."""
+    lines = finished.output.splitlines()
+    errors = [line.strip() for line in lines if "ERROR" in line or "error:" in line or "No matching" in line]
+    return errors[:10] + finished.tail(15)

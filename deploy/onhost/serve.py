@@ -1,0 +1,276 @@
+"""The conversation with the control side: one table of requests, one answer each, and what happens when the line dies.
+
+Requests are ``{"t": "request", "op": OP, ...}``; answers ``{"t": "answer", "op": OP, "ok": true, ...}`` or, for expected
+failures, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log"}}``. Between them go events and heartbeats.
+
+    hello    run, operator, context, policy   -> facts
+    lock     holder                           -> seq, recovered
+    offer    manifest, target                 -> need, problems
+    (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
+    stage                                     -> facts of the release
+    ready    release                          -> the release can be switched to
+    hooks    release, point, once, verb       -> ran
+    activate release, verb, operator          -> live | returned
+    confirm | return                          -> settled
+    probe    operator                         -> live
+    verify   releases                         -> differences
+    prune    keep                             -> pruned
+    unlock                                    -> unlocked
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+import zlib
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Optional
+
+from deploy.wire import framing
+from deploy.wire import manifest as manifests
+from deploy.wire.manifest import Manifest, Target
+from deploy.wire.names import parse_release_id, sha256
+
+from . import activate, facts, hooks, marker, prune, recovery, stage, switch
+from .channel import Channel, LineLost, from_standard_descriptors
+from .children import become_subreaper
+from .hooks import Context
+from .journal import Journal, NewerFormat
+from .layout import Layout
+from .lock import Busy
+from .marker import NotARelease
+from .session import Policy, Session, StepFailed
+from .store import hash_file
+
+Answer = Dict[str, Any]
+
+
+class NotNow(Exception):
+    """The request does not fit what was said before: the control side has a bug, or is not ours."""
+
+
+class Conversation:
+    """One control side's requests on one host, in order."""
+
+    def __init__(self, root: Path, channel: Channel, program_fd: int, program: str) -> None:
+        self._session = Session(Layout(root), channel, program_fd, "", "", program)
+        self._channel = channel
+        self._context = Context("", "", (), "")
+        self._manifest: Optional[Manifest] = None
+        self._target: Optional[Target] = None
+        self._live: Optional[Answer] = None
+        self._requests: Dict[str, Callable[[Dict[str, Any]], Answer]] = {
+            "hello": self._hello,
+            "lock": self._lock,
+            "offer": self._offer,
+            "stage": self._stage,
+            "ready": self._ready,
+            "hooks": self._hooks,
+            "activate": self._activate,
+            "confirm": self._confirm,
+            "return": self._return,
+            "probe": self._probe,
+            "verify": self._verify,
+            "prune": self._prune,
+            "unlock": self._unlock,
+        }
+
+    def run(self) -> None:
+        """Answer until the control side ends or the line dies; then settle what is open."""
+        try:
+            while True:
+                frame = self._channel.take()
+                value = frame.json()
+                if value.get("t") == "blob":
+                    self._blob(value)
+                elif value.get("t") == "blobs-end":
+                    self._channel.send({"t": "answer", "op": "blobs", "ok": True})
+                else:
+                    self._answer(value)
+        except (LineLost, framing.BadFrame) as error:
+            self._settle(str(error))
+
+    def _answer(self, request: Dict[str, Any]) -> None:
+        op = str(request.get("op"))
+        answer: Answer = {"t": "answer", "op": op, "ok": True}
+        try:
+            if op not in self._requests:
+                raise NotNow("unknown request %r" % op)
+            answer.update(self._requests[op](request))
+        except StepFailed as failure:
+            answer.update(ok=False, error=dict(failure.to_json(), kind="failed"))
+        except Busy as busy:
+            answer.update(ok=False, error={"kind": "locked", "holder": busy.holder})
+        except activate.Stuck as stuck:
+            answer.update(
+                ok=False, error={"kind": "stuck", "step": "return", "cause": str(stuck), "next": "", "log": []}
+            )
+        except (NewerFormat, NotARelease, manifests.BadManifest, NotNow) as error:
+            answer.update(ok=False, error={"kind": "refused", "step": op, "cause": str(error), "next": "", "log": []})
+        except (LineLost, framing.BadFrame):
+            raise
+        except OSError as error:
+            answer.update(ok=False, error={"kind": "failed", "step": op, "cause": str(error), "next": "", "log": []})
+        except Exception as error:
+            log = traceback.format_exc().splitlines()[-30:]
+            answer.update(ok=False, error={"kind": "bug", "step": op, "cause": repr(error), "next": "", "log": log})
+        self._channel.send(answer)
+
+    def _hello(self, request: Dict[str, Any]) -> Answer:
+        session = self._session
+        session.run, session.operator = str(request["run"]), str(request["operator"])
+        session.policy = Policy(**request["policy"])
+        context = request["context"]
+        self._context = Context(context["stage"], context["host"], tuple(context["groups"]), context["verb"])
+        found = facts.facts(session.layout)
+        if found["uid"] == 0 and not session.policy.allow_root:
+            found["problems"].append("logged in as root: use a deploy user, or set `allow_root: true` and `build_user`")
+        return {"facts": found}
+
+    def _lock(self, request: Dict[str, Any]) -> Answer:
+        session = self._session
+        problems = session.layout.problems()
+        if problems:
+            raise StepFailed("lock", "; ".join(problems), "`fab check` prints what to do")
+        session.layout.make()
+        session.lock.take(request["holder"])
+        session.journal = Journal(session.layout.journal, session.run)
+        granted = session.journal.append("lock", **request["holder"])
+        return {"seq": granted["seq"], "recovered": recovery.recover(session), "facts": facts.facts(session.layout)}
+
+    def _offer(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        self._manifest = manifests.from_bytes(manifests.canonical(request["manifest"]))
+        self._target = self._manifest.targets[int(request["target"])]
+        if self._manifest.release_id != request["release"]:
+            raise NotNow("the manifest's digest names %s, not %s" % (self._manifest.release_id, request["release"]))
+        if marker.is_complete(self._session.layout, self._manifest.release_id):
+            return {"need": [], "problems": [], "present": True}
+        problems = stage.problems(self._session, self._manifest, self._target)
+        need = stage.needed(self._session, self._manifest, self._target)
+        return {"need": need, "problems": problems, "present": False}
+
+    def _blob(self, value: Dict[str, Any]) -> None:
+        self._locked()
+        pieces: Iterator[bytes] = self._channel.blob(int(value["size"]))
+        if value.get("zlib"):
+            pieces = _inflate(pieces, int(value["length"]))
+        self._session.store.receive(sha256(value["sha256"]), pieces)
+
+    def _stage(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        if self._manifest is None or self._target is None:
+            raise NotNow("nothing was offered")
+        found = stage.stage(self._session, self._manifest, self._target, self._context)
+        switch.leave_spare(self._session.layout, self._manifest.release_id)
+        return {"facts": found}
+
+    def _ready(self, request: Dict[str, Any]) -> Answer:
+        found = activate.ready(self._session, parse_release_id(request["release"]))
+        return {"settings": dict(found.manifest.settings), "tag": found.manifest.tag, "commit": found.manifest.commit}
+
+    def _hooks(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        found = marker.read(self._session.layout, parse_release_id(request["release"]))
+        context = self._context.doing(request["verb"])
+        if request["point"] == "failed":
+            activate.run_failed_hooks(self._session, context, found.id)
+        else:
+            hooks.run(self._session, context, found.manifest, request["point"], once=bool(request["once"]))
+        return {}
+
+    def _activate(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        context = self._context.doing(request["verb"])
+        outcome = activate.activate(self._session, context, parse_release_id(request["release"]), request["operator"])
+        self._live = outcome if outcome["outcome"] == "live" else None
+        return outcome
+
+    def _confirm(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        if self._live is None:
+            raise NotNow("nothing is waiting to be confirmed")
+        activate.confirm(self._session, self._live["proof"])
+        self._live = None
+        return {}
+
+    def _return(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        if self._live is None:
+            raise NotNow("nothing is waiting to be returned")
+        live, self._live = self._live, None
+        if live["release"] == live["from"]:
+            self._session.book.append("not-switched", release=live["release"], cause=request["why"])
+            return {"outcome": "unchanged", "release": live["release"], "from": live["from"]}
+        return activate.give_back(self._session, StepFailed("fleet", str(request["why"])))
+
+    def _probe(self, request: Dict[str, Any]) -> Answer:
+        current = self._session.layout.link_target(self._session.layout.current)
+        if current is None:
+            return {"live": None, "well": False}
+        found = marker.read(self._session.layout, current)
+        well, proof = activate.probe_live(self._session, self._context, found, request["operator"])
+        return {"live": proof, "well": well}
+
+    def _verify(self, request: Dict[str, Any]) -> Answer:
+        wrong: Dict[str, Any] = {}
+        for name in request["releases"]:
+            try:
+                found = marker.read(self._session.layout, parse_release_id(name))
+                wrong[name] = marker.differences(self._session.layout, found)
+            except NotARelease as error:
+                wrong[name] = [str(error)]
+        return {"differences": wrong}
+
+    def _prune(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        return prune.prune(self._session, int(request["keep"]))
+
+    def _unlock(self, request: Dict[str, Any]) -> Answer:
+        if self._live is not None:
+            raise NotNow("a switch is open")
+        self._session.lock.release()
+        return {}
+
+    def _locked(self) -> None:
+        if not self._session.lock.is_held:
+            raise NotNow("the lock is not held")
+
+    def _settle(self, why: str) -> None:
+        """Nobody is there any more. An open switch is settled; received blobs stay; the lock goes with the process."""
+        if self._live is not None:
+            try:
+                activate.settle(self._session, "the line was lost: %s" % why)
+            except activate.Stuck:
+                pass  # journalled; `status` shows it
+        self._session.lock.release()
+
+
+def _inflate(pieces: Iterator[bytes], length: int) -> Iterator[bytes]:
+    """Undo zlib (RFC 1950), giving at most ``length`` bytes whatever the sender packed."""
+    inflate = zlib.decompressobj()
+    for piece in pieces:
+        while piece:
+            out = inflate.decompress(piece, framing.PIECE)
+            length -= len(out)
+            if length < 0:
+                raise framing.BadFrame("a blob inflates to more than was announced")
+            yield out
+            piece = inflate.unconsumed_tail
+    yield inflate.flush()
+
+
+def program_digest(path: str) -> str:
+    """The sha256 that this program was shipped under, from the file it runs from."""
+    with open(path, "rb") as file:
+        return hash_file(file)
+
+
+def serve(root: str, program_fd: int) -> None:
+    """Speak with the control side over descriptors 0 and 1 until it ends."""
+    os.umask(0o022)
+    os.chdir("/")
+    channel = from_standard_descriptors()
+    become_subreaper()
+    channel.start()
+    Conversation(Path(root), channel, program_fd, program_digest("/proc/self/fd/%d" % program_fd)).run()

@@ -1,0 +1,110 @@
+"""The means of one conversation: where things are, what was agreed, how to tell what happens. Holds, decides nothing."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+from .channel import Channel
+from .children import Children
+from .journal import Journal
+from .layout import Layout
+from .lock import Lock
+from .store import Store
+
+
+class StepFailed(Exception):
+    """A step of staging or activating failed on this host: an outcome for the operator, not a bug."""
+
+    def __init__(self, step: str, cause: str, next_step: str = "", log: Optional[List[str]] = None) -> None:
+        super().__init__("%s: %s" % (step, cause))
+        self.step = step
+        self.cause = cause
+        self.next_step = next_step
+        self.log = log or []
+
+    def to_json(self) -> Dict[str, Any]:
+        """As it crosses the line: the log tail is capped here, escaped by whoever prints it."""
+        return {
+            "step": self.step,
+            "cause": self.cause[:4000],
+            "next": self.next_step,
+            "log": [line[:500] for line in self.log[-40:]],
+        }
+
+
+@dataclass
+class Policy:
+    """What the operator's settings allow on this host."""
+
+    allow_root: bool = False
+    build_user: Optional[str] = None
+    accept_seal: str = "kernel"
+    step_s: float = 1800.0
+
+
+@dataclass
+class Session:
+    """One run on one host."""
+
+    layout: Layout
+    channel: Channel
+    program_fd: int
+    run: str
+    operator: str
+    program: str = ""
+    policy: Policy = field(default_factory=Policy)
+    journal: Optional[Journal] = None
+    check: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.lock = Lock(self.layout.lock)
+        self.store = Store(self.layout)
+        self.check = self.channel.check
+
+    @property
+    def book(self) -> Journal:
+        """The journal, which only the holder of the lock has."""
+        if self.journal is None:
+            raise RuntimeError("no lock, no journal")
+        return self.journal
+
+    def children(self) -> Children:
+        """Start children that end when ``check`` raises (the line is dead)."""
+        return Children(self.program_fd, lambda: self.check(), self.journal)
+
+    def tell(self, step: str, state: str, detail: str = "", **data: Any) -> None:
+        """Report progress. A dead line is found by ``check``, not here."""
+        event: Dict[str, Any] = {"t": "event", "step": step, "state": state, "detail": detail[:2000]}
+        if data:
+            event["data"] = data
+        try:
+            self.channel.send(event)
+        except Exception:  # the line may be gone; settling goes on without an audience
+            pass
+
+    @contextmanager
+    def step(self, name: str, detail: str = "") -> Iterator[None]:
+        """Tell the start and the end of one step, check the line between, and turn OSError into an outcome."""
+        self.check()
+        began = time.monotonic()
+        self.tell(name, "started", detail)
+        try:
+            yield
+        except StepFailed as failure:
+            self.tell(name, "failed", failure.cause, elapsed_s=round(time.monotonic() - began, 3))
+            raise
+        except OSError as error:
+            self.tell(name, "failed", str(error), elapsed_s=round(time.monotonic() - began, 3))
+            raise StepFailed(name, "%s" % error, _advice(error)) from error
+        self.tell(name, "done", detail, elapsed_s=round(time.monotonic() - began, 3))
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return "free space or inodes on the host (`fab prune` removes old releases), then run the same command again"
+    if error.errno == 30:  # EROFS
+        return "remount the filesystem read-write, then run the same command again"
+    return "look at the host, then run the same command again"

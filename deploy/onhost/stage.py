@@ -1,0 +1,208 @@
+"""Put a release on this host completely: receive, verify, unpack, build, probe, mark. Nothing points at it yet.
+
+Each step is told and journalled; a failure removes the half-made directory and leaves ``current`` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Set
+
+from deploy.wire.manifest import Manifest, Target
+
+from . import envs, hooks, marker, toolchain
+from .hooks import Context
+from .install import install
+from .layout import remove_tree
+from .sealed import Sealer, give_to_build_user, open_sealer, take_back, work_folder
+from .session import Session, StepFailed
+from .wheels import Wheels
+
+__all__ = ["needed", "problems", "stage"]
+
+
+def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
+    """What would make staging fail on this host, found before a byte is sent."""
+    found: List[str] = []
+    here = "%d.%d" % sys.version_info[:2]
+    if target.python != here:
+        found.append("this host runs Python %s; the release is locked for %s" % (here, target.python))
+    machine = "linux_" + platform.machine()
+    if target.platform not in ("any", machine):
+        found.append("this host is %s; the release is locked for %s" % (machine, target.platform))
+    for name in manifest.settings["shared"]["files"]:
+        if not (session.layout.shared / name).exists():
+            found.append("shared file %s does not exist: create it once on the host" % (session.layout.shared / name))
+    found += _space(session, manifest)
+    python = session.layout.release(manifest.release_id) / "venv" / "bin" / "python"
+    if len(os.fsencode(str(python))) > 240:
+        found.append("%s is too long for an interpreter path: use a shorter root or tag" % python)
+    return found
+
+
+def needed(session: Session, manifest: Manifest, target: Target) -> List[Any]:
+    """The digests this host lacks for the release: tree files, and archives unless their environment is here."""
+    wanted = [file.sha256 for file in manifest.files]
+    if envs.marker(session.layout, envs.env_key(target)) is None or manifest.settings["site_packages"] == "copy":
+        wanted += sorted(target.packages)
+    return session.store.lacks(wanted)
+
+
+def stage(session: Session, manifest: Manifest, target: Target, context: Context) -> Dict[str, Any]:
+    """Stage and mark; returns the facts of the release. Raises StepFailed, LineLost; then nothing is left behind."""
+    release = manifest.release_id
+    folder = session.layout.release(release)
+    if marker.is_complete(session.layout, release):
+        return _already(session, manifest)
+    session.book.append("stage", release=release, tag=manifest.tag, commit=manifest.commit)
+    remove_tree(folder)
+    work = work_folder(session, "stage")
+    try:
+        folder.mkdir(mode=0o755)
+        with session.step("unpack", "%d files" % len(manifest.files)):
+            _unpack(session, manifest, folder / "src")
+        proof = _environment(session, manifest, target, work)
+        with session.step("link", "shared"):
+            _link_shared(session, manifest, folder / "src")
+        hooks.run(session, context, manifest, "prepare")
+        hooks.run(session, context, manifest, "probe")
+        facts = dict(proof, staged_at=round(time.time(), 3), by=session.operator, python=platform.python_version())
+        selection = {"python": target.python, "platform": target.platform, "env_key": proof["env_key"]}
+        selection["env_shared"] = proof["env_shared"]
+        with session.step("mark", release):
+            _sync(session)
+            marker.write(session.layout, manifest, selection, facts)
+    except BaseException as error:
+        _discard(session, release, error)
+        raise
+    finally:
+        remove_tree(work)
+    session.book.append("staged", release=release, sealed=facts["sealed"])
+    return facts
+
+
+def _already(session: Session, manifest: Manifest) -> Dict[str, Any]:
+    with session.step("verify", manifest.release_id):
+        found = marker.read(session.layout, manifest.release_id)
+        wrong = marker.differences(session.layout, found)
+        if wrong:
+            raise StepFailed(
+                "verify",
+                "%s was staged before and is no longer intact: %s" % (manifest.release_id, "; ".join(wrong[:5])),
+                "run `fab deploy` of this tag with --restage while another release is live",
+            )
+    return dict(found.facts)
+
+
+def _discard(session: Session, release: Any, error: BaseException) -> None:
+    step = error.step if isinstance(error, StepFailed) else "line"
+    try:
+        session.book.append("stage-failed", release=release, step=step, cause=str(error)[:1000])
+        remove_tree(session.layout.release(release))
+    except OSError:
+        pass  # the next run sweeps what has no marker
+
+
+def _unpack(session: Session, manifest: Manifest, src: Path) -> None:
+    src.mkdir()
+    made: Set[Path] = {src}
+    for file in manifest.files:
+        path = src / file.path
+        if path.parent not in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.add(path.parent)
+        if file.mode == "120000":
+            with session.store.open(file.sha256) as blob:
+                os.symlink(os.fsdecode(blob.read()), path)
+        else:
+            session.store.copy_to(file.sha256, path, 0o755 if file.mode == "100755" else 0o644)
+
+
+def _environment(session: Session, manifest: Manifest, target: Target, work: Path) -> Dict[str, Any]:
+    """Give the release its virtualenv: from the env store where the lock is known here, else built and installed."""
+    venv = session.layout.release(manifest.release_id) / "venv"
+    tools = toolchain.unpack(session, target)
+    key = envs.env_key(target)
+    shared = manifest.settings["site_packages"] != "copy"
+    known = envs.marker(session.layout, key) if shared else None
+    # Where the environment is known here nothing foreign runs but virtualenv, in the seal that was proven then.
+    strength = str(known["sealed"]) if known else ""
+    sealer = Sealer(session, work, tools, strength) if known else open_sealer(session, work, tools)
+    with session.step("venv", "virtualenv"):
+        _make_venv(session, sealer, venv)
+    before = envs.contents(venv)
+    proof: Dict[str, Any] = {"sealed": sealer.strength, "env_key": key}
+    if known:
+        with session.step("packages", "%d packages, as installed before" % len(target.install)):
+            envs.link(session.layout, key, venv)
+        proof.update(packages=known["packages"], wheels=known["wheels"])
+    else:
+        wheels = Wheels(session, target, dict(manifest.archives), sealer)
+        installed = wheels.all_of(target.install)
+        proof.update(install(session, sealer, venv, target, installed), built=wheels.built)
+        if shared:
+            facts = {"sealed": sealer.strength, "packages": proof["packages"], "wheels": proof["wheels"]}
+            shared = envs.capture(session.layout, key, venv, before, facts)
+    return dict(proof, env_shared=shared)
+
+
+def _make_venv(session: Session, sealer: Sealer, venv: Path) -> None:
+    venv.mkdir(mode=0o755)
+    give_to_build_user(session, venv)
+    arguments = ["--no-seed", "--no-periodic-update", "--app-data", str(sealer.work / "app-data")]
+    arguments += ["--no-vcs-ignore", "--python", sys.executable, str(venv)]
+    made = sealer.module("virtualenv", arguments, "virtualenv")
+    take_back(session, venv)
+    if not made.ok:
+        raise StepFailed("venv", "virtualenv: %s" % made.cause(), "", made.tail())
+
+
+def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
+    shared: Mapping[str, List[str]] = manifest.settings["shared"]
+    for name in shared["dirs"]:
+        folder = session.layout.shared / name
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(0o2770)
+    for name in [*shared["dirs"], *shared["files"]]:
+        link = src / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(link):
+            remove_tree(link)  # listed in settings, so the tag's own copy only serves development
+        link.symlink_to(os.path.relpath(session.layout.shared / name, link.parent))
+
+
+def _sync(session: Session) -> None:
+    """Durable before visible: without it 201 of 201 files of a "live" release came back empty after a power cut."""
+    import ctypes
+
+    fd = os.open(session.layout.releases, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), "syncfs failed", str(session.layout.releases))
+    finally:
+        os.close(fd)
+
+
+def _space(session: Session, manifest: Manifest) -> List[str]:
+    about = os.statvfs(session.layout.root)
+    free, need = about.f_bavail * about.f_frsize, _bytes_needed(manifest)
+    found: List[str] = []
+    if free < need:
+        found.append("needs %d MB free below %s, has %d MB" % (need >> 20, session.layout.root, free >> 20))
+    need_inodes = 2 * len(manifest.files) + 2000
+    if about.f_files and about.f_favail < need_inodes:
+        found.append("needs %d free inodes below %s, has %d" % (need_inodes, session.layout.root, about.f_favail))
+    return found
+
+
+def _bytes_needed(manifest: Manifest) -> int:
+    """A first deploy unpacks each archive, keeps a wheel of it and builds in between: about six times its size."""
+    tree = sum(file.size for file in manifest.files)
+    archives = sum(archive.size for archive in manifest.archives.values())
+    return 2 * tree + 6 * archives + (32 << 20)

@@ -1,0 +1,113 @@
+"""Content by sha256: archives and tree files, each sent to a host once while any kept release needs it.
+
+A file is visible under its digest only after its bytes were hashed while they were written and fsynced.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO, Iterable, Iterator, List, Set
+
+from deploy.wire.names import Sha256
+
+from .layout import Layout
+
+_FICLONE = 0x40049409
+
+
+class WrongContent(Exception):
+    """Bytes do not have the digest they were announced, or stored, under."""
+
+
+class Store:
+    """The files of one ROOT's store."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._folder = layout.files
+        self._layout = layout
+
+    def path(self, digest: Sha256) -> Path:
+        return self._folder / digest[:2] / digest
+
+    def lacks(self, digests: Iterable[Sha256]) -> List[Sha256]:
+        """Those of ``digests`` that are not here, in order, each once."""
+        seen: Set[str] = set()
+        missing: List[Sha256] = []
+        for digest in digests:
+            if digest not in seen and not self.path(digest).exists():
+                missing.append(digest)
+            seen.add(digest)
+        return missing
+
+    def receive(self, digest: Sha256, pieces: Iterator[bytes]) -> None:
+        """Take one blob, hashing as it comes. Raises WrongContent, OSError; nothing is left behind then.
+
+        Not fsynced here: one syncfs before the marker makes everything durable, and every later read hashes again.
+        """
+        final = self.path(digest)
+        final.parent.mkdir(mode=0o700, exist_ok=True)
+        temp = self._layout.tmp / ("blob.%d" % os.getpid())
+        hasher = hashlib.sha256()
+        try:
+            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o400)
+            with open(fd, "wb") as file:
+                for piece in pieces:
+                    hasher.update(piece)
+                    file.write(piece)
+            if hasher.hexdigest() != digest:
+                raise WrongContent("received bytes have sha256 %s, announced was %s" % (hasher.hexdigest(), digest))
+            os.replace(temp, final)
+        except BaseException:
+            if temp.exists():
+                temp.unlink()
+            raise
+
+    def open(self, digest: Sha256) -> BinaryIO:
+        """Open verified content: hashed from the very descriptor that is returned. Raises WrongContent, OSError.
+
+        Content that does not match is removed, so that the next run asks for it again.
+        """
+        path = self.path(digest)
+        file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+        try:
+            if hash_file(file) != digest:
+                path.unlink()
+                raise WrongContent("%s was altered on this host; it is dropped and will be sent again" % path)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+    def copy_to(self, digest: Sha256, path: Path, mode: int) -> None:
+        """Put verified content at ``path`` as a file of its own: a reflink or a copy, never a hard link."""
+        with self.open(digest) as source:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with open(fd, "wb") as file:
+                clone_or_copy(source, file)
+                os.fchmod(file.fileno(), mode)
+
+
+def clone_or_copy(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy whole contents, sharing blocks where the filesystem can (ioctl_ficlone(2))."""
+    try:
+        fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        shutil.copyfileobj(source, target, 1 << 18)
+
+
+def hash_file(file: BinaryIO) -> str:
+    """The sha256 of everything from the present position on."""
+    hasher = hashlib.sha256()
+    while True:
+        piece = file.read(1 << 18)
+        if not piece:
+            return hasher.hexdigest()
+        hasher.update(piece)

@@ -1,0 +1,78 @@
+"""Point ``current`` at a release, atomically, with read-back. rename(2) of a link nobody else can have; nothing else.
+
+On a disk without a free byte or inode a new link cannot be made; then a spare one, left behind by every stage, is
+exchanged in (renameat2(2) with RENAME_EXCHANGE).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Optional
+
+from deploy.wire.names import ReleaseId
+
+from .layout import Layout, sync_folder, unlink_if_there
+
+_AT_FDCWD, _EXCHANGE = -100, 2
+
+
+class NotSwitched(Exception):
+    """``current`` does not read back as what was asked for."""
+
+
+def point(layout: Layout, link: Path, release: ReleaseId) -> None:
+    """Make ``link`` (current or previous) name ``release``, durably. Raises NotSwitched, OSError; old or new, never neither."""
+    if os.path.lexists(link) and not link.is_symlink():
+        raise NotSwitched("%s is not a symbolic link" % link)
+    temp = link.with_name(".%s.%d.%d" % (link.name, os.getpid(), time.monotonic_ns()))
+    try:
+        try:
+            os.symlink("releases/" + release, temp)
+            os.replace(temp, link)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _exchange(layout, link, release)
+    finally:
+        unlink_if_there(temp)
+    sync_folder(layout.root)
+    if layout.link_target(link) != release:
+        raise NotSwitched("%s reads back as %s" % (link, os.readlink(link)))
+
+
+def withdraw(layout: Layout) -> None:
+    """Remove ``current``: the first release ever was unhealthy, and nothing is live, as before."""
+    unlink_if_there(layout.current)
+    sync_folder(layout.root)
+
+
+def leave_spare(layout: Layout, release: ReleaseId) -> None:
+    """Leave a link behind that can be exchanged in where none can be made."""
+    spare = _spare(layout, release)
+    spare.parent.mkdir(exist_ok=True)
+    if not spare.is_symlink():
+        os.symlink("releases/" + release, spare)
+
+
+def drop_spare(layout: Layout, release: ReleaseId) -> None:
+    """Take it away again when the release goes."""
+    unlink_if_there(_spare(layout, release))
+
+
+def _spare(layout: Layout, release: ReleaseId) -> Path:
+    return layout.state / "links" / release
+
+
+def _exchange(layout: Layout, link: Path, release: ReleaseId) -> None:
+    spare = _spare(layout, release)
+    was: Optional[ReleaseId] = layout.link_target(link)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(str(spare)), _AT_FDCWD, os.fsencode(str(link)), _EXCHANGE) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, "cannot exchange links: %s" % os.strerror(code), str(link))
+    if was:
+        os.replace(spare, _spare(layout, was))

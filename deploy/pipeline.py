@@ -1,0 +1,239 @@
+"""The table of contents: what each command does, in order. Decides nothing that a part below could decide.
+
+deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate, confirm -> prune
+rollback  connect, lock -> find each host's target, verify it everywhere -> gate -> activate, confirm
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.bundle.contents import Bundle
+from deploy.bundle.hostprogram import host_program
+from deploy.bundle.pack import pack
+from deploy.bundle.repository import Repository, ResolvedTag
+from deploy.errors import ExitCode, Refused
+from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarted
+from deploy.fleet import preflight, survey
+from deploy.fleet.host import Host
+from deploy.fleet.outcomes import HostOutcome, Outcome
+from deploy.fleet.phases import Phases
+from deploy.fleet.run import FleetRun
+from deploy.link.open import opener
+from deploy.settings import Stage, operator_of, resolve_stage
+from deploy.wire import names
+
+NO_HOST = "No host was contacted; the service is unchanged."
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every command is given: the project, the merged ``deploy`` settings, and how the fleet is narrowed."""
+
+    project: Path
+    settings: Mapping[str, Any]
+    stage: str | None
+    hosts: tuple[str, ...] | None
+    operator: str
+    fabric_config: Any = None
+
+
+def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = False, wait_s: float = 0) -> RunEnded:
+    """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
+    stage = _stage(request)
+    repository = Repository(request.project)
+    resolved = repository.resolve(tag or repository.tag_on_head())
+    preflight.accept_tag(stage, resolved)
+    emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
+    for notice in repository.notices(resolved):
+        emit(Notice(notice))
+    with _packed(emit, repository, resolved) as bundle:
+        run = _run("deploy", request, stage, emit, tag=resolved.tag, release=bundle.manifest.release_id)
+        return run.guard(lambda phases: _deploy(run, phases, bundle, restage=restage, wait_s=wait_s or stage.wait_s))
+
+
+def rollback(request: Request, tag: str | None, emit: Emit, *, wait_s: float = 0) -> RunEnded:
+    """Point every host back at an earlier release; needs nothing but SSH. None: each host's newest good one before."""
+    stage = _stage(request)
+    _tag_name(tag)
+    emit(RunStarted("rollback", stage.name, _names(stage), tag))
+    run = _run("rollback", request, stage, emit, tag=tag)
+    return run.guard(lambda phases: _rollback(run, phases, tag, wait_s=wait_s or stage.wait_s))
+
+
+def status(request: Request, emit: Emit) -> dict[str, Any]:
+    """What is live on each host and how that is proven. Changes nothing."""
+    stage = _stage(request)
+    return survey.survey(_run("status", request, stage, emit), probe=True)
+
+
+def releases(request: Request, emit: Emit) -> dict[str, Any]:
+    """The releases on each host, newest first. Changes nothing."""
+    stage = _stage(request)
+    return survey.survey(_run("releases", request, stage, emit), probe=False)
+
+
+def check(request: Request, emit: Emit) -> RunEnded:
+    """Look at every host and say what stands in the way of a deploy. Changes nothing."""
+    stage = _stage(request)
+    emit(RunStarted("check", stage.name, _names(stage)))
+    emit(Notice(preflight.versions()))
+    run = _run("check", request, stage, emit)
+
+    def asked(phases: Phases) -> RunEnded:
+        run.connect(phases, usable=False)
+        outcomes = [preflight.outcome_of(host) for host in phases.hosts]
+        for host, outcome in zip(phases.hosts, outcomes, strict=True):
+            emit(HostStep(host.name, "facts", "failed" if outcome.cause else "done", preflight.facts_line(host)))
+        bad = [outcome for outcome in outcomes if outcome.cause]
+        verdict = f"{len(bad)} of {len(outcomes)} hosts are not ready" if bad else "every host is ready for a deploy"
+        next_step = next((outcome.next_step for outcome in bad if outcome.next_step), "")
+        return run.ended(outcomes, verdict, code=ExitCode.FAILED if bad else ExitCode.OK, next_step=next_step)
+
+    return run.guard(asked)
+
+
+def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
+    """Hash a release on every host again and compare it with its marker. Changes nothing."""
+    stage = _stage(request)
+    _tag_name(tag)
+    emit(RunStarted("verify", stage.name, _names(stage), tag))
+    run = _run("verify", request, stage, emit, tag=tag)
+
+    def asked(phases: Phases) -> RunEnded:
+        run.connect(phases)
+        outcomes = list(phases.everywhere("verify", lambda host: preflight.verified(host, tag)).values())
+        bad = [outcome for outcome in outcomes if outcome.cause]
+        verdict = "every byte is as it was staged" if not bad else f"not intact on {len(bad)} of {len(outcomes)} hosts"
+        next_step = "fab deploy of another tag, then of this one with --restage" if bad else ""
+        return run.ended(outcomes, verdict, code=ExitCode.FAILED if bad else ExitCode.OK, next_step=next_step)
+
+    return run.guard(asked)
+
+
+def prune(request: Request, emit: Emit) -> RunEnded:
+    """Delete old releases and what only they needed."""
+    stage = _stage(request)
+    emit(RunStarted("prune", stage.name, _names(stage)))
+    run = _run("prune", request, stage, emit)
+
+    def asked(phases: Phases) -> RunEnded:
+        run.connect(phases)
+        phases.lock(stage.wait_s)
+        pruned = phases.everywhere("prune", lambda host: host.prune())
+        outcomes = [
+            HostOutcome(
+                name, Outcome.ANSWERED, f"{len(found['pruned'])} releases deleted, {len(found['in_use'])} in use"
+            )
+            for name, found in pruned.items()
+        ]
+        return run.ended(outcomes, f"pruned {_count(phases.hosts)}", code=ExitCode.OK)
+
+    return run.guard(asked)
+
+
+def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wait_s: float) -> RunEnded:
+    manifest = bundle.manifest
+    release = manifest.release_id
+    run.connect(phases)
+    targets = phases.everywhere("preflight", lambda host: preflight.target_for(host, manifest, restage=restage))
+    phases.lock(wait_s)
+    offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
+    sizes = preflight.sizes(manifest)
+
+    def stage_on(host: Host) -> dict[str, Any]:
+        host.send(offers[host.name], sizes, bundle.read)
+        return host.stage()
+
+    phases.everywhere("stage", stage_on, detail=release)
+    answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings))
+    phases.prune()
+    outcomes = [_live(host, release, answers[host.name]) for host in phases.hosts]
+    return run.ended(
+        outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=_undo(run, answers, "rollback")
+    )
+
+
+def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) -> RunEnded:
+    run.connect(phases)
+    phases.lock(wait_s)
+    targets = phases.everywhere("choose", lambda host: preflight.rollback_target(host, tag))
+    for host in phases.hosts:
+        if any(row["release"] == targets[host.name] and row["bad"] for row in host.facts["releases"]):
+            run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))
+    ready = phases.everywhere("verify", lambda host: host.ready(targets[host.name]))
+    answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()})
+    outcomes = [_live(host, targets[host.name], answers[host.name]) for host in phases.hosts]
+    tags = sorted({names.tag_of(names.parse_release_id(release)) for release in targets.values()})
+    verdict = f"{', '.join(tags)} is live on {_count(phases.hosts)}"
+    return run.ended(outcomes, verdict, undo=_undo(run, answers, "deploy"))
+
+
+def _stage(request: Request) -> Stage:
+    return resolve_stage(operator_of(request.settings), request.stage, project=request.project, hosts=request.hosts)
+
+
+def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:
+    program = host_program()
+    return FleetRun(
+        verb,
+        stage,
+        emit,
+        operator=request.operator,
+        program=(program.data, program.sha256),
+        open_pipe=opener(request.fabric_config),
+        **named,
+    )
+
+
+@contextmanager
+def _packed(emit: Emit, repository: Repository, resolved: ResolvedTag) -> Generator[Bundle, None, None]:
+    """Check the closure on the tag's own content and pack it, before any host is contacted."""
+    began = time.monotonic()
+    emit(FleetStep("check and pack", "started", resolved.tag))
+    try:
+        bundle = pack(repository, resolved)
+    except Refused:
+        emit(FleetStep("check and pack", "failed", resolved.tag, time.monotonic() - began))
+        raise
+    manifest = bundle.manifest
+    detail = f"{len(manifest.files)} files, {len(manifest.archives)} archives, release {manifest.release_id}"
+    emit(FleetStep("check and pack", "done", detail, time.monotonic() - began))
+    with bundle:
+        yield bundle
+
+
+def _live(host: Host, release: str, answer: Mapping[str, Any]) -> HostOutcome:
+    came_from = answer["from"]
+    before = "it was live before" if came_from == release else f"before: {came_from or 'nothing'}"
+    return HostOutcome(host.name, Outcome.LIVE, f"{release}, live: {answer['proof']}; {before}")
+
+
+def _undo(run: FleetRun, answers: Mapping[str, Mapping[str, Any]], verb: str) -> str:
+    """The command that takes it back: by tag where all hosts came from the same one, else each host's own."""
+    came_from = {answer["from"] for answer in answers.values()}
+    if None in came_from or all(answer["from"] == answer["release"] for answer in answers.values()):
+        return ""
+    tags = {names.tag_of(names.parse_release_id(release)) for release in came_from}
+    tag = f":{tags.pop()}" if len(tags) == 1 else ""
+    return f"fab {verb if tag else 'rollback'}{tag} --stage {run.stage.name}"
+
+
+def _tag_name(tag: str | None) -> None:
+    if tag is not None and not names.is_tag(tag):
+        raise Refused(
+            NO_HOST, f"{tag!a} is not a tag that can be deployed", "fab releases  # lists the tags on the hosts"
+        )
+
+
+def _names(stage: Stage) -> tuple[str, ...]:
+    return tuple(host.name for host in stage.hosts)
+
+
+def _count(hosts: Sequence[Host]) -> str:
+    return f"{len(hosts)} host{'' if len(hosts) == 1 else 's'}"

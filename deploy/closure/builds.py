@@ -2,7 +2,7 @@
 
 One joint solve for all builds comes first, because one version of a tool for everybody keeps ``vendor/`` small.
 Where requirements conflict (python-dateutil wants setuptools-scm < 8, urllib3 >= 8) each environment is solved on
-its own, and two versions of one tool lie side by side.
+its own, from versions in use already where those do, and two versions of one tool lie side by side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deploy.errors import Failed, Refused
 from .archives import Chosen, Shelf
 from .backends import Backends
 from .model import Build, Loop, dependency_order
-from .solve import Interpreter, Pin, Unsolvable, reach, solve
+from .solve import Interpreter, Pin, Unsolvable, pooled, reach, solve
 from .target import TargetRules
 
 _MAX_ROUNDS = 50
@@ -42,16 +42,19 @@ class BuildClosure:
         self._solved: dict[tuple[str, ...], tuple[Pin, ...]] = {}
         self._complaints: dict[tuple[str, ...], str] = {}
         self._constraints: tuple[str, ...] = ()
+        self._joint = True
+        self._pool: dict[str, list[Pin]] = {}
         self._run_time: frozenset[str] = frozenset()
 
-    def close(self, run_time: Sequence[Chosen], constraints: Sequence[str]) -> Mapping[str, Build]:
+    def close(self, run_time: Mapping[Pin, Chosen]) -> Mapping[str, Build]:
         """Find the build environment of every sdist, run-time and build-time.
 
-        ``constraints`` are preferred versions (``name==version``): kept where they fit, so that a tool that is a
-        run-time pin as well is vendored once. Raises Refused for what cannot be solved and for loops.
+        Run-time versions are kept where they fit, so that a tool that is a run-time pin as well is vendored once.
+        Raises Refused for what cannot be solved and for loops.
         """
-        self._constraints = tuple(constraints)
-        self._sdists = {chosen.file: chosen for chosen in run_time if chosen.metadata.build}
+        self._constraints = tuple(f"{pin.name}=={pin.version}" for pin in run_time)
+        self._pool = {pin.name: [pin] for pin in run_time}
+        self._sdists = {chosen.file: chosen for chosen in run_time.values() if chosen.metadata.build}
         self._run_time = frozenset(self._sdists)
         for _ in range(_MAX_ROUNDS):
             if not self._grow() and not self._ask():
@@ -66,7 +69,9 @@ class BuildClosure:
         """Solve every environment as known so far; tell whether that brought in sdists not seen before."""
         wants = {file: self._asked(file) for file in sorted(self._sdists)}
         everything = tuple(sorted({text for texts in wants.values() for text in texts}))
-        joint = self._try(everything)
+        # Requirements only grow from round to round: where a joint solve failed once, it fails for good.
+        joint = self._try(everything) if self._joint else None
+        self._joint = joint is not None
         before = len(self._sdists)
         needed: dict[str, list[Pin]] = {}
         for file, texts in wants.items():
@@ -146,7 +151,7 @@ class BuildClosure:
             ) from None
 
     def _solve(self, file: str, texts: tuple[str, ...]) -> tuple[Pin, ...]:
-        found = self._try(texts)
+        found = pooled(texts, self._pool, self._rules) or self._try(texts)
         if found is None:
             raise Refused(
                 "Nothing was locked.",
@@ -154,6 +159,10 @@ class BuildClosure:
                 f"pin another version, or '# policy: {self._sdists[file].metadata.name} wheel' in the .in file",
                 problems=self._complaints.get(texts, "").splitlines(),
             )
+        for pin in found:
+            versions = self._pool.setdefault(pin.name, [])
+            if pin not in versions:
+                versions.append(pin)
         return found
 
     def _try(self, texts: tuple[str, ...]) -> tuple[Pin, ...] | None:
@@ -164,6 +173,6 @@ class BuildClosure:
             try:
                 self._solved[texts] = solve(self._interpreter, texts, self._work, constraints=constraints)
                 return self._solved[texts]
-            except Unsolvable as error:  # noqa: PERF203 - twice at most
+            except Unsolvable as error:
                 self._complaints[texts] = str(error)
         return None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from .lines import Root
 from .metadata import BuildSystem, Metadata
@@ -146,7 +147,7 @@ class _Search:
         archive = pins.get(name)
         if archive is not None and requirement.specifier.contains(archive.version, prereleases=True):
             return archive
-        have = self._versions[name]
+        have = sorted(self._versions[name], key=Version)
         if any(requirement.specifier.contains(version, prereleases=True) for version in have):
             problem = "in vendor/, but not locked for this place"
         else:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.errors import Failed
+from deploy.errors import Failed, Refused
 from deploy.events import Emit, Notice
 
 from . import files, proof
 from .index import Index, Wanted, configuration, sha256_of
+from .lockfile import BadLock
 from .model import Archive, Lock
 from .source import WorkTree
 from .target import TargetRules
@@ -37,6 +38,11 @@ def fetch(root: Path, requirements: str, emit: Emit, *, prune: bool = False) -> 
     the next run only fetches the rest. Strays are removed with ``prune``, files of the other locks never.
     """
     lock = proof.read(WorkTree(root), requirements)
+    try:
+        others = proof.other_files(WorkTree(root), requirements)
+    except BadLock as error:
+        why = f"whose files are strays cannot be told: {error}"
+        raise Refused("Nothing was fetched.", why, "fab vendor.lock for that one, or remove its lock") from None
     vendor = root / proof.VENDOR
     vendor.mkdir(exist_ok=True)
     for left in vendor.glob(".incoming-*"):
@@ -46,7 +52,7 @@ def fetch(root: Path, requirements: str, emit: Emit, *, prune: bool = False) -> 
         for line in configuration():
             emit(Notice(f"pip's configuration in force: {line}"))
         _bring(lock, missing, vendor)
-    named = set(lock.archives) | proof.other_files(WorkTree(root), requirements)
+    named = set(lock.archives) | others
     strays = sorted(path.name for path in vendor.iterdir() if path.name not in named and not path.name.startswith("."))
     for name in strays if prune else ():
         (vendor / name).unlink()

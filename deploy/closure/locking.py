@@ -89,7 +89,7 @@ class _Making:
         self._emit(Notice(f"{len(pins)} run-time packages; closing their build environments"))
         backends = Backends(interpreter, self._shelf, self._work)
         closure = BuildClosure(interpreter, self._rules, self._shelf, backends, self._work)
-        builds = closure.close([*run_time.values()], [f"{pin.name}=={pin.version}" for pin in pins])
+        builds = closure.close(run_time)
         entries = [_archive(chosen, None, frozenset()) for chosen in tools]
         entries += [_archive(chosen, pin, frozenset()) for pin, chosen in closure.chosen().items()]
         entries += [_archive(chosen, pin, reached[pin.name].extras) for pin, chosen in run_time.items()]

@@ -91,7 +91,10 @@ def _pins(source: Source, lock: Lock) -> list[str]:
 
 def _strays(source: Source, lock: Lock) -> list[str]:
     """Name files of ``vendor/`` that no lock names. All locks of ``requirements/`` share the folder."""
-    named = set(lock.archives) | other_files(source, lock.requirements)
+    try:
+        named = set(lock.archives) | other_files(source, lock.requirements)
+    except BadLock as error:
+        return [str(error)]
     return [
         f"{VENDOR}/{name}: no lock names it (fab vendor.fetch --prune removes it)"
         for name in source.names(VENDOR)
@@ -100,19 +103,12 @@ def _strays(source: Source, lock: Lock) -> list[str]:
 
 
 def other_files(source: Source, requirements: str) -> set[str]:
-    """List the archives that the other locks beside ``requirements/NAME`` name; an unreadable one is skipped.
-
-    Skipping can only make more files look like strays in ``check``: it never hides one.
-    """
+    """List the archives that the other locks beside ``requirements/NAME`` name. Raises BadLock."""
     named: set[str] = set()
     for name in source.names("requirements"):
         path = f"requirements/{name}"
-        if not name.startswith("pylock.") or path == lockfile.lock_path(requirements):
-            continue
-        try:
+        if name.startswith("pylock.") and path != lockfile.lock_path(requirements):
             named |= set(lockfile.read_lock(source.read(path), path).archives)
-        except (BadLock, FileNotFoundError):
-            continue
     return named
 
 

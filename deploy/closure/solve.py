@@ -99,6 +99,31 @@ def reach(requirements: Iterable[Requirement], pins: Mapping[str, Pin], rules: T
     return {name: Reached(frozenset(needs[name] & set(pins)), frozenset(extras[name] - {""})) for name in needs}
 
 
+def pooled(
+    requirements: Sequence[str], pool: Mapping[str, Sequence[Pin]], rules: TargetRules
+) -> tuple[Pin, ...] | None:
+    """Answer requirements from versions in use already, without pip; None where that is not plainly possible.
+
+    Takes the first version that fits and never goes back on it: what needs a search is pip's to solve.
+    """
+    chosen: dict[str, Pin] = {}
+    seen: set[tuple[str, str]] = set()
+    queue = [Requirement(text) for text in requirements]
+    for requirement in queue:
+        name = canonicalize_name(requirement.name)
+        versions = [chosen[name]] if name in chosen else pool.get(name, ())
+        fitting = (pin for pin in versions if requirement.specifier.contains(pin.version, prereleases=True))
+        pin = next(fitting, None)
+        if pin is None:
+            return None
+        chosen[name] = pin
+        for extra in {"", *requirement.extras} - {known for at, known in seen if at == name}:
+            seen.add((name, extra))
+            needs = (Requirement(text) for text in pin.requires)
+            queue += [need for need in needs if rules.applies(need, [extra])]
+    return tuple(sorted(chosen.values(), key=lambda pin: pin.name))
+
+
 def _pin(metadata: Mapping[str, Any]) -> Pin:
     return Pin(
         name=canonicalize_name(str(metadata["name"])),

@@ -1,0 +1,207 @@
+"""Small real archives, and projects whose closure is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from deploy.closure import WorkTree, check, lockfile
+from deploy.closure.lines import read_asked
+from deploy.closure.metadata import named
+from deploy.closure.model import Archive, Build, Lock, LockTarget
+from deploy.errors import Refused
+from deploy.wire.names import Sha256
+
+BACKEND = '''
+"""A real, tiny PEP 517 backend: reads PKG-INFO, packs *.py beside it."""
+import pathlib, zipfile
+def _info():
+    text = pathlib.Path("PKG-INFO").read_text()
+    fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    return text, fields["Name"].replace("-", "_"), fields["Version"]
+def get_requires_for_build_wheel(config_settings=None):
+    extra = pathlib.Path("build-needs.txt")
+    return extra.read_text().split() if extra.exists() else []
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    text, name, version = _info()
+    for needed in get_requires_for_build_wheel():
+        __import__(needed.partition("<")[0].partition(">")[0].replace("-", "_"))
+    file = f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(folder, file), "w") as wheel:
+        for path in sorted(pathlib.Path(".").glob("*.py")):
+            wheel.write(path, path.name)
+        info = f"{name}-{version}.dist-info"
+        wheel.writestr(info + "/METADATA", text)
+        wheel.writestr(info + "/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(info + "/RECORD", "")
+    return file
+'''
+
+
+def info(name: str, version: str, requires: Iterable[str] = (), extra: str = "", *, standard: str = "2.2") -> str:
+    """Core metadata, as PKG-INFO and METADATA hold it."""
+    lines = [f"Metadata-Version: {standard}", f"Name: {name}", f"Version: {version}"]
+    return "\n".join([*lines, *(f"Requires-Dist: {need}" for need in requires)]) + f"\n{extra}"
+
+
+def pack(file: str, members: Mapping[str, str]) -> bytes:
+    """Pack members as the file name says."""
+    packed = io.BytesIO()
+    if file.endswith((".zip", ".whl")):
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, text in members.items():
+                archive.writestr(name, text)
+        return packed.getvalue()
+    compression = {"gz": "gz", "bz2": "bz2", "xz": "xz", "tgz": "gz"}[file.rsplit(".", 1)[1]]
+    with tarfile.open(fileobj=packed, mode=f"w:{compression}") as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for name, text in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+def sdist(
+    name: str,
+    version: str,
+    requires: Iterable[str] = (),
+    build: Iterable[str] | None = (),
+    *,
+    suffix: str = ".tar.gz",
+    extra: str = "",
+    standard: str = "2.2",
+    files: Mapping[str, str] | None = None,
+    backend: str = "minibackend",
+) -> tuple[str, bytes]:
+    """A source archive; ``build=None`` leaves pyproject.toml out, an empty one builds itself (backend-path)."""
+    top = f"{name.replace('-', '_')}-{version}"
+    members = {f"{top}/PKG-INFO": info(name, version, requires, extra, standard=standard)}
+    if build is not None:
+        needs = list(build)
+        own = "" if needs else 'backend-path = ["."]\n'
+        members[f"{top}/pyproject.toml"] = (
+            f"[build-system]\nrequires = {needs!r}\nbuild-backend = '{backend}'\n{own}".replace('"<', '"<')
+        )
+        if not needs:
+            members[f"{top}/{backend}.py"] = BACKEND
+    members.update({f"{top}/{path}": text for path, text in (files or {}).items()})
+    return f"{top}{suffix}", pack(f"x{suffix}", members)
+
+
+def wheel(
+    name: str,
+    version: str,
+    requires: Iterable[str] = (),
+    *,
+    tag: str = "py3-none-any",
+    extra: str = "",
+    files: Mapping[str, str] | None = None,
+) -> tuple[str, bytes]:
+    """A wheel."""
+    top = f"{name.replace('-', '_')}-{version}"
+    members = dict(files or {})
+    members[f"{top}.dist-info/METADATA"] = info(name, version, requires, extra)
+    members[f"{top}.dist-info/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: {tag}\n"
+    members[f"{top}.dist-info/RECORD"] = ""
+    return f"{top}-{tag}.whl", pack("x.whl", members)
+
+
+Packed = tuple[str, bytes]
+
+
+class Project:
+    """A project folder; ``lock`` writes a lock by hand, as closed or as broken as a test wants it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock_path = folder / "requirements/pylock.app.toml"
+        self.pins_path = folder / "requirements/app.txt"
+        self.asked_path = folder / "requirements/app.in"
+        self.vendor = folder / "vendor"
+        self.asked_path.parent.mkdir(parents=True)
+        self.vendor.mkdir()
+
+    def lock(
+        self,
+        asked: str,
+        install: Sequence[Packed],
+        builds: Mapping[str, Sequence[Packed]] | None = None,
+        *,
+        dynamic: Mapping[str, tuple[str, ...]] | None = None,
+        recorded: Mapping[str, tuple[str, ...]] | None = None,
+        toolchain: Sequence[Packed] | None = None,
+        python: str = "3.11.7",
+        platform: str = "linux_x86_64",
+    ) -> Lock:
+        """Write requirements/ and vendor/. ``builds`` gives environments; an sdist not named there gets an empty one."""
+        tools = [wheel("pip", "26.3"), wheel("virtualenv", "21.15.8")] if toolchain is None else toolchain
+        environments = dict(builds or {})
+        everything = {file: data for packed in (install, tools, *environments.values()) for file, data in packed}
+        for file, data in everything.items():
+            (self.vendor / file).write_bytes(data)
+        archives = {file: _archive(file, data, (recorded or {}).get(file, ())) for file, data in everything.items()}
+        target = LockTarget(
+            python=python.rpartition(".")[0],
+            python_full=python,
+            platform=platform,
+            glibc="2.28",
+            install=tuple(file for file, _ in install),
+            toolchain=tuple(sorted(file for file, _ in tools)),
+            builds={
+                file: Build(
+                    file,
+                    dynamic=(dynamic or {}).get(file, ()),
+                    environment=tuple(name for name, _ in environments.get(file, ())),
+                )
+                for file in everything
+                if not file.endswith(".whl")
+            },
+        )
+        self.asked_path.write_text(asked)
+        read = read_asked(asked, "requirements/app.in")
+        lock = Lock("app", read.spelled, read.overrides, archives, (target,))
+        self.pins_path.write_text(lockfile.write_pins(lock))
+        self.lock_path.write_text(lockfile.write_lock(lock))
+        return lock
+
+    def problems(self) -> list[str]:
+        """Everything that check refuses; empty where it says that the closure is closed."""
+        try:
+            check(WorkTree(self.folder), "app")
+        except Refused as refused:
+            assert refused.exit_code == 2
+            return list(refused.problems) or [refused.why]
+        return []
+
+
+def _archive(file: str, data: bytes, requires: tuple[str, ...]) -> Archive:
+    name, version = named(file)
+    reason = "a test" if file.endswith(".whl") else ""
+    digest = Sha256(hashlib.sha256(data).hexdigest())
+    return Archive(file, digest, len(data), name, version, requires=requires, reason=reason)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def make_sdist() -> Callable[..., Packed]:
+    return sdist
+
+
+@pytest.fixture
+def make_wheel() -> Callable[..., Packed]:
+    return wheel
+
+
+@pytest.fixture
+def make_pack() -> Callable[[str, Mapping[str, str]], bytes]:
+    return pack

@@ -26,8 +26,6 @@ class ResolvedTag:
     """Name, address and time as in the tag object; None for a lightweight tag."""
     message: str
     """The tag's message, or the commit's for a lightweight tag."""
-    committed_at_s: int
-    """The commit's time, seconds since 1970."""
 
 
 class Repository:
@@ -49,7 +47,10 @@ class Repository:
 
     def tags(self) -> tuple[str, ...]:
         """Every deployable tag, newest first by the time it was made."""
-        found = self.git.text("for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/tags")
+        try:
+            found = self.git.text("for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/tags")
+        except GitFailed:  # one tag's object is missing: the names alone are still worth showing
+            found = self.git.text("for-each-ref", "--format=%(refname)", "refs/tags")
         return tuple(tag for tag in map(_short, found.splitlines()) if names.is_tag(tag))
 
     def tag_on_head(self) -> str:
@@ -57,7 +58,9 @@ class Repository:
         try:
             found = self.git.text("for-each-ref", "--points-at=HEAD", "--format=%(refname)", "refs/tags").splitlines()
         except GitFailed as error:
-            raise Refused(NO_HOST, f"HEAD names no commit: {error}", f"commit first, then: {HOW_TO_TAG}") from error
+            raise Refused(
+                NO_HOST, f"the tags on HEAD cannot be read: {error}", f"commit first, then: {HOW_TO_TAG}"
+            ) from error
         every = [_short(ref) for ref in found]
         tags = [tag for tag in every if names.is_tag(tag)]
         if len(tags) == 1:
@@ -71,12 +74,16 @@ class Repository:
     def notices(self, resolved: ResolvedTag) -> tuple[str, ...]:
         """What the operator may have overlooked: changes that the tag does not hold. They never reach a host."""
         found: list[str] = []
-        changed = [line for line in self.git.run("status", "--porcelain", "-z").split(b"\0") if line]
+        try:
+            changed = [line for line in self.git.run("status", "--porcelain", "-z").split(b"\0") if line]
+            head = self.git.text("rev-parse", "--verify", "HEAD")
+        except GitFailed as error:
+            return (f"the work tree cannot be compared with {resolved.tag}: {error}",)
         if changed:
             found.append(
                 f"the work tree has {len(changed)} uncommitted changes; {resolved.tag} is deployed without them"
             )
-        if self.git.text("rev-parse", "--verify", "--quiet", "HEAD") != resolved.commit:
+        if head != resolved.commit:
             found.append(f"HEAD is not at {resolved.tag}; the tag is deployed, not what is checked out")
         return tuple(found)
 
@@ -145,7 +152,6 @@ def _peel(objects: Objects, tag: str, oid: str) -> ResolvedTag:
         tag_object=tag_object,
         tagger=tagger,
         message=text if message is None else message,
-        committed_at_s=int(head["committer"].rsplit(" ", 2)[1]),
     )
 
 

@@ -96,6 +96,8 @@ def _hook(body: Section, point: str) -> Hook | None:
     body.only(name for name, *_ in HOOK_KEYS)
     run = _run_of(body, "run")
     on = body.choices("on", VERBS)
+    if on == ():
+        body.note("on", f"name at least one of {', '.join(VERBS)}")
     hook = Hook(
         run=run or "",
         once=body.boolean("once") or False,

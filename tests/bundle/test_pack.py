@@ -254,7 +254,7 @@ def test_a_python_that_was_not_locked_is_refused(project: Any) -> None:
 
 def test_settings_of_the_tag_count_and_their_problems_name_it(project: Any) -> None:
     """Settings come from the tag's own file, whatever the work tree says."""
-    project.write("fabric.yaml", "deploy: {app: demo, python: 3.11, requirments: x}\n")
+    project.write("fabric.yaml", "deploy: {app: demo, python: 3.11, requirement: x}\n")
     project.commit()
     project.tag("v1")
     project.settings()

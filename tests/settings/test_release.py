@@ -92,10 +92,10 @@ def test_the_key_on_survives_yaml_1_1(key: str) -> None:
 MISTAKES = """
 deploy:
   python: 3.10
-  requirments: x
+  requirement: x
   subdirectory: ../up
   site_packages: lnik
-  shared: {dirs: [media, media/x, /abs], fils: []}
+  shared: {dirs: [media, media/x, /abs], filez: []}
   env_files: [.env, shared/../x]
   environment: {DEBUG: on, BAD-NAME: x, PORT: 8000}
   hooks:
@@ -122,9 +122,9 @@ hooks.probe.onec: unknown key; did you mean 'once'?
 hooks.probe.run: expected a command: text for /bin/sh, or a list of program and arguments
 hooks.probe.timeout_s: expected seconds, more than 0 to 86400, got -1
 python: expected a version such as "3.11", in quotes, got 3.1; put it in quotes
-requirments: unknown key; did you mean 'requirements'?
+requirement: unknown key; did you mean 'requirements'?
 shared.dirs: expected a path inside src/, got '/abs'
-shared.fils: unknown key; did you mean 'files'?
+shared.filez: unknown key; did you mean 'files'?
 shared: 'media/x' lies in 'media'
 site_packages: expected link or copy, got 'lnik'; did you mean 'link'?
 stages.live.hosts.web-1.exclude: belongs to the release scope (the tag's own file), at level: app; not at host level
@@ -136,6 +136,22 @@ subdirectory: expected a path inside the repository, got '../up'
 def test_every_problem_is_reported_at_once_with_its_path() -> None:
     """One run of the file lists all mistakes, each with path, and the nearest right word."""
     assert sorted(problems_of(MISTAKES)) == FOUND.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("[[sleep, 5]]", "every word of a command must be text"),
+        ("{run: ['']}", "every word of a command must be text"),
+        ('"a\\0b"', "expected a command"),
+        ("7", "expected a command"),
+        ("{run: x, on: []}", "name at least one of deploy, rollback"),
+    ],
+)
+def test_commands_that_cannot_run_are_refused(command: str, says: str) -> None:
+    """Words that are no text, an empty program, a NUL, and a hook that would never run."""
+    (problem,) = problems_of(MINIMAL + f"  hooks: {{probe: {command}}}\n")
+    assert says in problem
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,36 @@ def test_a_health_command() -> None:
     assert found.health.to_json()["command"] == {"run": "check", "timeout_s": 3.0, "user": None}
 
 
+def test_a_health_path_takes_the_place_of_the_urls_own() -> None:
+    """What travels to the host is one complete url."""
+    found = host_of(
+        "{root: /srv/x, health: {url: 'http://127.0.0.1:8000/', path: '/h?x'}, stages: {live: {hosts: [web-1]}}}"
+    )
+    assert found.health is not None
+    assert (found.health.url, found.health.path) == ("http://127.0.0.1:8000/h?x", None)
+
+
+@pytest.mark.parametrize(
+    ("health", "says"),
+    [
+        ("{successes: 3}", "stages.live.hosts.web-1.health: name one of url, socket, command"),
+        ("{url: 'http://[::1/'}", "health.url: expected an http:// or https:// URL"),
+        ("{url: 'http://h:99999/'}", "health.url: expected an http:// or https:// URL"),
+        ("{url: 'ftp://h/'}", "health.url: expected an http:// or https:// URL"),
+        ("{url: 'http://h/', expect_status: [200, 20]}", "health.expect_status: expected a status from 100 to 599"),
+        ("{socket: x, path: h}", "health.path: expected a path that starts with /"),
+        ("{commmand: x}", "health.commmand: unknown key; did you mean 'command'?"),
+        ("[x]", "health: expected a mapping, got a list"),
+    ],
+)
+def test_health_that_cannot_be_asked_is_refused(health: str, says: str) -> None:
+    """A health check that says nothing, or something impossible, is a problem with its path."""
+    assert any(
+        says in text
+        for text in problems_of(f"{{root: /srv/x, health: {health}, stages: {{live: {{hosts: [web-1]}}}}}}")
+    )
+
+
 def test_a_local_directory_as_a_host() -> None:
     """`local: true` makes a directory of this machine a host; two of them need two roots."""
     assert host_of("{stages: {live: {hosts: {web-1: {local: true, root: /srv/one}}}}}").local

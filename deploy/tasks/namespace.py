@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from deploy.errors import DeployError
-from deploy.tasks import commands, sandbox
+from deploy.tasks import commands, sandbox, vendor
 from deploy.tasks.executor import StageTask
 from deploy.tasks.program import teach
 from deploy.tasks.stages import stage_names
@@ -31,7 +31,7 @@ def namespace(*own: Task[Any] | Collection) -> Collection:
     collection: Any = Collection(
         *(task for task in vars(commands).values() if isinstance(task, Task)),
         Collection.from_module(sandbox, "sandbox"),
-        _vendor(),
+        Collection.from_module(vendor, "vendor"),
     )
     for item in own:
         if isinstance(item, Task):
@@ -56,11 +56,3 @@ def _project(fabfile: str | None) -> Path:
         return Path.cwd()
     path = Path(fabfile).absolute()
     return path.parent.parent if path.name == "__init__.py" else path.parent
-
-
-def _vendor() -> Collection:
-    try:
-        from deploy.tasks import vendor
-    except ImportError:
-        return Collection("vendor")
-    return Collection.from_module(vendor, "vendor")

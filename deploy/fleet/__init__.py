@@ -1,1 +1,1 @@
-"""The fleet: one run on many hosts in two phases, and what became of each host. Speaks through links, prints nothing."""
+"""The fleet: one run on many hosts in two phases, and what became of each host. Prints nothing."""

@@ -1,4 +1,4 @@
-"""One host in a run: its line, what it said of itself, and each request as one method. Decides nothing about the fleet."""
+"""One host in a run: its line, what it said of itself, each request as one method. Decides nothing about the fleet."""
 
 from __future__ import annotations
 

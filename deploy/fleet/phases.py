@@ -1,4 +1,4 @@
-"""The two phases of a fleet run: make every host ready, then, and only then, switch; or return every host that switched.
+"""The two phases of a fleet run: make every host ready, and only then switch; or return every host that switched.
 
 No host switches unless every host is ready. A failure after the switch returns every switched host to its own
 previous release. Every function here ends with every host's outcome or raises ``Stopped`` with it.

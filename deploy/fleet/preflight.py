@@ -1,4 +1,4 @@
-"""What must be true of a host, or of a tag, before anything is changed; each finding with the fix. Asks, changes nothing."""
+"""What must be true of a tag and a host before anything is changed; each finding with its fix. Changes nothing."""
 
 from __future__ import annotations
 
@@ -128,7 +128,8 @@ def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:
         if row["tag"] != manifest.tag or row["release"] == manifest.release_id or row["state"] == "BROKEN":
             continue
         if row["commit"] and row["commit"] != manifest.commit:
-            cause = f"{manifest.tag} was released here from commit {row['commit'][:12]}; it now names {manifest.commit[:12]}"
+            was, now = row["commit"][:12], manifest.commit[:12]
+            cause = f"{manifest.tag} was released here from commit {was}; it now names {now}"
             raise _failed(host, "preflight", cause, "never move a released tag: make a new one and deploy that")
         if not restage:
             cause = (

@@ -1,4 +1,4 @@
-"""One command's run on one stage: makes the hosts, guards the phases, and turns whatever ends them into the closing block."""
+"""One command's run on one stage: makes the hosts, guards the phases, tells how they ended."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ class FleetRun:
         next_step = next((o.next_step for o in failing if o.next_step), "")
         if code == ExitCode.MIXED:
             next_step = f"fab status --stage {self.stage.name}"
-        verdict = {
-            ExitCode.FAILED: f"{self._what()} stopped at {stopped.step}: {NO_CHANGE}",
-            ExitCode.LOCKED: f"{self._what()} did not start, somebody else is at work: {NO_CHANGE}",
-            ExitCode.RETURNED: f"{self._what()} failed at {stopped.step}; every host is back on its own previous release",
-            ExitCode.MIXED: f"{self._what()} failed at {stopped.step} and hosts differ or are unknown: a person must look",
-            ExitCode.INTERRUPTED: f"{self._what()} was interrupted at {stopped.step}; {_left_in_place(outcomes)}",
-        }.get(code, f"{self._what()} stopped at {stopped.step}")
-        return self.ended(outcomes, verdict, code=code, next_step=next_step)
+        ending = {
+            ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
+            ExitCode.LOCKED: f"did not start, somebody else is at work: {NO_CHANGE}",
+            ExitCode.RETURNED: f"failed at {stopped.step}; every host is back on its own previous release",
+            ExitCode.MIXED: f"failed at {stopped.step}; hosts differ or are unknown: a person must look",
+            ExitCode.INTERRUPTED: f"was interrupted at {stopped.step}; {_left_in_place(outcomes)}",
+        }
+        return self.ended(outcomes, f"{self._what()} {ending[code]}", code=code, next_step=next_step)
 
     def _what(self) -> str:
         return f"{self.verb} of {self.tag}" if self.tag else self.verb

@@ -69,8 +69,8 @@ def _release(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _exit_code(rows: list[dict[str, Any]]) -> ExitCode:
     """Unreachable or unsettled hosts, and hosts that differ, are for a person to look at."""
-    live = {(row["current"] or {}).get("release") for row in rows}
+    live = {row["current"]["release"] if row["current"] else None for row in rows}
     if any(not row["reachable"] or row["pending"] for row in rows) or len(live) > 1:
         return ExitCode.MIXED
-    unwell = any(row["error"] or row["notes"] or row["well"] is False and row["current"] for row in rows)
+    unwell = any(row["error"] or row["notes"] or (row["well"] is False and row["current"]) for row in rows)
     return ExitCode.FAILED if unwell else ExitCode.OK

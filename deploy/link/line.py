@@ -1,4 +1,4 @@
-"""Speak with the host program: greeting, one question at a time, events between, heartbeats both ways, blobs in pieces."""
+"""Speak with the host program: greeting, one question at a time, heartbeats both ways, blobs in pieces."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Line:
         return self._lost is not None or time.monotonic() - self._heard_at > self._silence_s
 
     def greet(self, program: bytes) -> None:
-        """Exchange the nonce, send the host program where it is absent. Raises LinkLost naming what stands in the way."""
+        """Exchange the nonce, send the host program where it is absent. Raises LinkLost with what stands in the way."""
         nonce = secrets.token_hex(16)
         threading.Thread(target=self._read, args=(nonce,), name="line-reader", daemon=True).start()
         self._send(framing.greeting(nonce))
@@ -85,7 +85,7 @@ class Line:
                 self._send(framing.pack(framing.BLOB, body[at : at + framing.PIECE]))
             on_sent(len(data))
         self._send(framing.pack_json({"t": "blobs-end"}))
-        return self._answer(lambda event: None)
+        return self._answer(_ignored)
 
     def close(self) -> None:
         """End the conversation; the host settles what is open and frees its lock."""
@@ -179,9 +179,9 @@ class Line:
     def _why_not_started(self) -> str:
         status, stderr = self._pipe.ending()
         said = f": {stderr.strip()[:300]}" if stderr.strip() else ""
-        if status == 127:  # noqa: PLR2004 - POSIX: command not found
+        if status == 127:
             return f"python is not there (exit status 127){said}"
-        if status == 126:  # noqa: PLR2004 - POSIX: found, cannot be executed
+        if status == 126:
             return f"python cannot be executed (exit status 126){said}"
         return f"the host program did not start: a forced command or a restricted shell? (exit status {status}){said}"
 
@@ -199,6 +199,10 @@ class Line:
             time.sleep(BEAT_EVERY_S)
             with contextlib.suppress(LinkLost):
                 self._send(framing.pack(framing.BEAT))
+
+
+def _ignored(event: Mapping[str, Any]) -> None:
+    del event  # a host tells nothing while it receives
 
 
 def _worth(data: bytes) -> bool:

@@ -12,7 +12,7 @@ from deploy.settings import HostSettings
 
 
 def opener(config: Any = None) -> Callable[[HostSettings, str], Pipe]:
-    """Give the function that opens a pipe to one host. ``config`` is Fabric's, so that ssh_config and gateways count."""
+    """Give the function that opens a pipe to one host. ``config`` is Fabric's: ssh_config and gateways count."""
 
     def open_pipe(host: HostSettings, line: str) -> Pipe:
         if host.local:

@@ -1,3 +1,5 @@
+# pyright: basic, reportAttributeAccessIssue=false
+# Fabric and Paramiko ship no types; this file is the one edge where that is met.
 """SSH through Fabric: known hosts enforced on every hop, deadlines everywhere, one connection and one exec.
 
 Fabric never loads known_hosts and adds unknown keys silently; it even takes a changed one. So the keys are loaded here,
@@ -75,7 +77,7 @@ class SshPipe:
 
     def send(self, data: memoryview) -> int:
         try:
-            return self.channel.send(data)
+            return self.channel.send(data)  # type: ignore[arg-type]
         except TimeoutError:
             return 0
 
@@ -113,7 +115,7 @@ def connect(address: Address, line: str, config: Config | None = None) -> SshPip
     """Connect and start ``line``, without a pty. Raises LinkLost with what to do next; the host was not changed."""
     connection = _connection(address, config)
     for hop in _hops(connection):
-        load_known_hosts(hop.client, address.known_hosts)
+        load_known_hosts(cast("paramiko.SSHClient", hop.client), address.known_hosts)
     _open(connection, address)
     transport = connection.transport
     if transport is None:  # pragma: no cover - open() either sets it or raises
@@ -157,7 +159,7 @@ def _load_line(keys: HostKeys, revoked: set[str], text: str, number: int) -> Non
         return
     try:
         entry = HostKeyEntry.from_line(text, number)
-    except Exception:  # noqa: BLE001 - Paramiko raises what its parsers raise (`@cert-authority`, odd RSA); the rest still counts
+    except Exception:  # noqa: BLE001 - whatever its parsers raise (`@cert-authority`, odd RSA): the rest still counts
         return
     if entry is not None and entry.hostnames and entry.key is not None:
         for name in entry.hostnames:

@@ -1,24 +1,25 @@
-"""Point ``current`` at a staged release, restart, check health, prove what is live, or point it back. Deploy and rollback.
+"""Point ``current`` at a staged release, restart, check health, prove what is live, or point it back.
 
+Deploy and rollback are one code path.
 After the switch a lost line no longer stops the work: the host settles by itself (``settle``), keeps a healthy release
 and returns from an unhealthy one. The switch's intent is journalled with all that settling needs.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from deploy.wire.names import ReleaseId, parse_release_id
 
 from . import health, hooks, live, marker, switch
 from .health import Answer
 from .history import Record, fold
-from .hooks import Context
+from .hooks import Configured, Context
 from .marker import NotARelease, Release
 from .session import Session, StepFailed
 
 Operator = Mapping[str, Any]
-"""What the control machine's settings say of this host: ``restart``, ``stop`` (commands or None), ``health`` or None."""
+"""The control machine's settings for this host: ``restart``, ``stop`` (commands or None), ``health`` (or None)."""
 
 
 class Stuck(Exception):
@@ -178,17 +179,13 @@ def _ask(session: Session, context: Context, release: Release, operator: Operato
     if not settings.get("command"):
         return health.ask_http(settings, str(session.layout.root))
     command = settings["command"]
-    finished = hooks.configured(
-        session, context, release.manifest, _argv(command), "health", command["timeout_s"], command.get("user")
-    )
+    finished = hooks.configured(session, context, release.manifest, _configured(command, "health"))
     return Answer(finished.ok, "command: " + (finished.cause() if not finished.ok else "exit status 0"))
 
 
 def _command(session: Session, context: Context, release: Release, command: Mapping[str, Any], step: str) -> None:
     with session.step(step, str(command["run"])):
-        finished = hooks.configured(
-            session, context, release.manifest, _argv(command), step, command["timeout_s"], command.get("user")
-        )
+        finished = hooks.configured(session, context, release.manifest, _configured(command, step))
         if not finished.ok:
             cause = "%s command `%s`: %s" % (step, command["run"], finished.cause())
             raise StepFailed(step, cause, "run it by hand on the host to see why", finished.tail(30))
@@ -208,9 +205,7 @@ def _interpreter_runs(session: Session, release: Release) -> None:
         session,
         Context("", "", (), "probe"),
         release.manifest,
-        [str(python), "-c", "import encodings, zlib"],
-        "python",
-        60,
+        Configured([str(python), "-c", "import encodings, zlib"], "python", 60),
     )
     if not finished.ok:
         cause = "the release's own interpreter does not run: %s" % finished.cause()
@@ -237,12 +232,13 @@ def _open(session: Session) -> Record:
 
 def _port(operator: Operator) -> Optional[int]:
     where = health.address(operator.get("health") or {})
-    return where[1] if where and where[0] in ("127.0.0.1", "localhost", "::1", "0.0.0.0") else None  # noqa: S104
+    return where[1] if where and where[0] in ("127.0.0.1", "localhost", "::1") else None
 
 
-def _argv(command: Mapping[str, Any]) -> List[str]:
+def _configured(command: Mapping[str, Any], label: str) -> Configured:
     run = command["run"]
-    return ["/bin/sh", "-c", run] if isinstance(run, str) else [str(word) for word in run]
+    argv = ["/bin/sh", "-c", run] if isinstance(run, str) else [str(word) for word in run]
+    return Configured(argv, label, float(command["timeout_s"]), command.get("user"))
 
 
 def _context_json(context: Context) -> Dict[str, Any]:

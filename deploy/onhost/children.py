@@ -7,6 +7,7 @@ earlier run left behind is found again by ``survivors``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -89,7 +90,7 @@ class Children:
         began = time.monotonic()
         log = os.memfd_create("output")
         try:
-            child, go = self._start(command, log)
+            child, go = self._start(log)
             try:
                 self._note(command, child.pid)
                 self._go(command, go)
@@ -102,7 +103,7 @@ class Children:
         finally:
             os.close(log)
 
-    def _start(self, command: Command, log: int) -> tuple[subprocess.Popen[bytes], int]:
+    def _start(self, log: int) -> tuple[subprocess.Popen[bytes], int]:
         spec, go = os.pipe()
         try:
             os.set_inheritable(self._program_fd, True)
@@ -190,10 +191,8 @@ def _output(log: int, head: bytes) -> str:
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         child.wait()
 
 
@@ -205,18 +204,14 @@ def _end_strays() -> None:
             return
         for pid in strays:
             _kill(pid)
-            try:
+            with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
         time.sleep(0.005)
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def become_subreaper() -> None:
@@ -225,7 +220,7 @@ def become_subreaper() -> None:
 
 
 def boot_id() -> str:
-    """This boot's id: a pid of an earlier boot means nothing."""
+    """Give this boot's id: a pid of an earlier boot means nothing."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
@@ -301,7 +296,7 @@ def end_tree(top: Process) -> List[int]:
             os.kill(process.pid, signal.SIGSTOP)
         except (ProcessLookupError, PermissionError):
             continue
-        waiting += [child for child in children_of(process.pid)]
+        waiting += list(children_of(process.pid))
         waiting += _session_of(process.pid)
         _kill(process.pid)
         ended.append(process.pid)

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, cast
 from urllib.parse import urlsplit
 
 ANSWER_CAP_BYTES = 64 * 1024
@@ -41,7 +41,7 @@ def wait(
     settings: Mapping[str, Any],
     ask: Callable[[], Answer],
     check: Callable[[], None],
-    accept: Callable[[Answer], Optional[str]] = lambda answer: None,
+    accept: Callable[[Answer], Optional[str]],
 ) -> Verdict:
     """Ask until ``successes`` answers in a row are good, or ``timeout_s`` is over. Raises what ``check`` raises.
 
@@ -81,22 +81,23 @@ def address(settings: Mapping[str, Any]) -> Optional[Tuple[str, int]]:
     """The TCP address that is asked, or None where it is a socket or a command."""
     if not settings.get("url"):
         return None
-    parts = urlsplit(settings["url"])
+    parts = urlsplit(str(settings["url"]))
     return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _get(settings: Mapping[str, Any], root: str) -> Tuple[int, Dict[str, str], bytes]:
-    path = settings.get("path")
+    path: Optional[str] = settings.get("path")
+    host: str = settings.get("host_header") or "localhost"
     if settings.get("socket"):
         name = settings["socket"]
         connection: http.client.HTTPConnection = _UnixConnection(name if name.startswith("/") else root + "/" + name)
-        host = settings.get("host_header") or "localhost"
     else:
-        parts = urlsplit(settings["url"])
+        parts = urlsplit(str(settings["url"]))
         where = address(settings) or ("127.0.0.1", 80)
         if parts.scheme == "https":
             # The service on this very host, often under another name: identity is proven otherwise (live.py).
-            context = ssl._create_unverified_context()  # noqa: S323
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             connection = http.client.HTTPSConnection(*where, timeout=_ONE_ANSWER_S, context=context)
         else:
             connection = http.client.HTTPConnection(*where, timeout=_ONE_ANSWER_S)
@@ -119,8 +120,9 @@ def _who(headers: Mapping[str, str], body: bytes) -> Tuple[Optional[str], Option
     try:
         value = json.loads(body.decode("utf-8"))
         if isinstance(value, dict):
-            release = release or (str(value["release"]) if value.get("release") else None)
-            pid = value.get("pid")
+            said = cast("Dict[str, Any]", value)
+            release = release or (str(said["release"]) if said.get("release") else None)
+            pid = said.get("pid")
     except ValueError:
         pass
     return release, pid if isinstance(pid, int) else None

@@ -32,7 +32,7 @@ class Past:
 class History:
     """All releases' pasts, and the switch that nobody has settled yet."""
 
-    releases: Dict[str, Past] = field(default_factory=dict)
+    releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     open_switch: Optional[Record] = None
     switched: bool = False
 
@@ -80,20 +80,20 @@ def _stage(history: History, record: Record, operator: str) -> None:
     past.staged_at = record["at"]
 
 
-def _staged(history: History, record: Record, operator: str) -> None:
+def _staged(history: History, record: Record, _operator: str) -> None:
     past = history.past(record["release"])
     past.staged_seq, past.sealed = record["seq"], record.get("sealed", "")
 
 
-def _switch(history: History, record: Record, operator: str) -> None:
+def _switch(history: History, record: Record, _operator: str) -> None:
     history.open_switch, history.switched = record, False
 
 
-def _switched(history: History, record: Record, operator: str) -> None:
+def _switched(history: History, _record: Record, _operator: str) -> None:
     history.switched = True
 
 
-def _confirmed(history: History, record: Record, operator: str) -> None:
+def _confirmed(history: History, record: Record, _operator: str) -> None:
     past = history.past(record["release"])
     switch = history.open_switch
     past.live_seq, past.live_at, past.bad = record["seq"], record["at"], False
@@ -106,16 +106,16 @@ def _confirmed(history: History, record: Record, operator: str) -> None:
     history.open_switch = None
 
 
-def _returned(history: History, record: Record, operator: str) -> None:
+def _returned(history: History, record: Record, _operator: str) -> None:
     history.past(record["release"]).bad = True
     history.open_switch = None
 
 
-def _cancelled(history: History, record: Record, operator: str) -> None:
+def _cancelled(history: History, _record: Record, _operator: str) -> None:
     history.open_switch = None
 
 
-def _pruned(history: History, record: Record, operator: str) -> None:
+def _pruned(history: History, record: Record, _operator: str) -> None:
     history.releases.pop(record["release"], None)
 
 

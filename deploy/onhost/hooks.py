@@ -1,8 +1,8 @@
 """Run a release's configured commands in a documented environment, with deadlines; secrets go in and never come out.
 
-The environment (docs/reference/hooks.md): PATH with the release's ``venv/bin`` first, VIRTUAL_ENV, HOME, USER, LANG,
-DEPLOY_{ROOT,RELEASE,TAG,COMMIT,STAGE,HOST,GROUPS,VERB,PREVIOUS}, then the settings' ``environment``, then ``env_files``.
-The working directory is the release's ``src/``.
+The environment (docs/reference/hooks.md) is PATH with ``venv/bin`` first, VIRTUAL_ENV, HOME, USER, LANG,
+DEPLOY_{ROOT,RELEASE,TAG,COMMIT,STAGE,HOST,GROUPS,VERB,PREVIOUS}, then the settings' ``environment``, then
+``env_files``. The working directory is the release's ``src/``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import pwd
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from deploy.wire import commands
 from deploy.wire.commands import Hook
@@ -23,6 +23,16 @@ from .session import Session, StepFailed
 
 SECRET_FROM_CHARS = 4
 """Shorter values of env_files (``1``, ``on``) are not redacted: they would blank out ordinary text."""
+
+
+class Configured(NamedTuple):
+    """One command from settings: what to run, what to call it, its deadline in seconds, as whom, sealed or not."""
+
+    argv: Sequence[str]
+    label: str
+    timeout_s: float
+    user: Optional[str] = None
+    sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ def _run_one(session: Session, context: Context, manifest: Manifest, point: str,
             "hook", point=point, text=hook.text[:300], release=manifest.release_id, once=hook.once
         )
         finished = configured(
-            session, context, manifest, hook.argv, point, hook.timeout_s, hook.user, sealed=hook.sealed
+            session, context, manifest, Configured(hook.argv, point, hook.timeout_s, hook.user, hook.sealed)
         )
         outcome = "ok" if finished.ok else finished.cause()
         session.book.append("hook-done", intent=intent["seq"], point=point, outcome=outcome)
@@ -68,21 +78,26 @@ def configured(
     session: Session,
     context: Context,
     manifest: Manifest,
-    argv: Sequence[str],
-    label: str,
-    timeout_s: float,
-    user: Optional[str] = None,
-    *,
-    sealed: bool = False,
+    command: Configured,
 ) -> Finished:
     """Run one command from settings inside a release; its output comes back with secrets redacted."""
     folder = session.layout.release(manifest.release_id)
     secrets = env_file_values(session.layout, manifest.settings)
     env = _environment(session.layout, context, manifest, folder)
     env.update(secrets)
-    words, uid, gid = _as_user(list(argv), user, env)
+    words, uid, gid = _as_user(list(command.argv), command.user, env)
     finished = session.children().run(
-        Command(words, str(folder / "src"), env, timeout_s, "hook", label, sealed=sealed, uid=uid, gid=gid)
+        Command(
+            words,
+            str(folder / "src"),
+            env,
+            command.timeout_s,
+            "hook",
+            command.label,
+            sealed=command.sealed,
+            uid=uid,
+            gid=gid,
+        )
     )
     return Finished(finished.code, redact(finished.output, secrets), finished.timed_out, finished.seconds)
 
@@ -157,7 +172,7 @@ def _account() -> Tuple[str, str]:
 def _as_user(
     argv: List[str], user: Optional[str], env: Dict[str, str]
 ) -> Tuple[List[str], Optional[int], Optional[int]]:
-    """As ``user``: directly where onhost is root, else by ``sudo -n``, which passes names of variables, never values."""
+    """As ``user``: directly where onhost is root, else by ``sudo -n``, given variables' names, never their values."""
     if user is None or user == _account()[0]:
         return argv, None, None
     if os.geteuid() == 0:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, cast
 
 from .layout import sync_folder
 
@@ -41,12 +41,13 @@ def read(path: Path) -> List[Record]:
     return records
 
 
-def _record(line: bytes) -> Any:
+def _record(line: bytes) -> Optional[Record]:
     try:
-        record = json.loads(line.decode("utf-8"))
+        value = json.loads(line.decode("utf-8"))
     except ValueError:
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("seq"), int):
+    record = cast("Record", value) if isinstance(value, dict) else {}
+    if not isinstance(record.get("seq"), int):
         return None
     if record.get("format", 0) > FORMAT:
         raise NewerFormat("the journal has format %s; upgrade sealed-deploy on this machine" % record["format"])

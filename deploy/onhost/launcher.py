@@ -1,8 +1,8 @@
 """The re-executed child: waits until onhost has written its pid down, then becomes the command it was made for.
 
 Contract. argv: ``child FD``. FD gives one JSON object and end of file: ``argv``, ``cwd``, ``env``, ``sealed`` (bool),
-``network_namespace`` (bool), ``parent`` (pid), ``uid``, ``gid`` (or null). An empty FD means that onhost died before the
-journal named this child: it exits without having run anything. Exit 126: the command could not be started;
+``network_namespace`` (bool), ``parent`` (pid), ``uid``, ``gid`` (or null). An empty FD means that onhost died before
+the journal named this child: it exits without having run anything. Exit 126: the command could not be started;
 125: the seal could not be put on. Both say why on stderr.
 """
 
@@ -34,7 +34,7 @@ def run(spec_fd: int) -> None:
         os.setgid(spec["gid"])
         os.setuid(spec["uid"])
     if spec["sealed"]:
-        _seal(bool(spec["network_namespace"]))
+        _seal(network_namespace=bool(spec["network_namespace"]))
     # After setuid and unshare, which clear it (prctl(2)); then look whether the parent was already gone.
     seal.prctl(seal.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != spec["parent"]:
@@ -43,16 +43,17 @@ def run(spec_fd: int) -> None:
         os.chdir(spec["cwd"])
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
     except OSError as error:
-        print("cannot start %s: %s" % (spec["argv"][0], error), file=sys.stderr)
+        sys.stderr.write("cannot start %s: %s\n" % (spec["argv"][0], error))
+        sys.stderr.flush()
         os._exit(CANNOT_START)
 
 
-def _seal(network_namespace: bool) -> None:
+def _seal(*, network_namespace: bool) -> None:
     if network_namespace:
         seal.enter_empty_network()
     try:
         seal.deny_network()
     except seal.SealUnavailable as error:
-        print("cannot seal: %s" % error, file=sys.stderr)
+        sys.stderr.write("cannot seal: %s\n" % error)
         sys.stderr.flush()
         os._exit(CANNOT_SEAL)

@@ -5,13 +5,14 @@ Knows paths and modes; decides nothing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import stat
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, cast
 
 from deploy.wire.names import ReleaseId, is_release_id, parse_release_id
 
@@ -149,10 +150,8 @@ def sync_folder(folder: Path) -> None:
 
 def unlink_if_there(path: Path) -> None:
     """Remove a file or link; absent is fine."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         path.unlink()
-    except FileNotFoundError:
-        pass
 
 
 def read_json(path: Path) -> Dict[str, Any]:
@@ -161,8 +160,8 @@ def read_json(path: Path) -> Dict[str, Any]:
     with open(fd, "rb") as file:
         value = json.loads(file.read().decode("utf-8"))
     if not isinstance(value, dict):
-        raise ValueError("%s does not hold a JSON object" % path)
-    return value
+        raise ValueError("%s does not hold a JSON object" % path)  # noqa: TRY004 - it is the file's content that is wrong
+    return cast("Dict[str, Any]", value)
 
 
 def remove_tree(path: Path) -> None:

@@ -6,6 +6,7 @@ this release's interpreter or from its folder; else only that it started after t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import List, Optional
@@ -82,10 +83,8 @@ def _evidence(pid: int) -> List[str]:
     except OSError:
         pass
     for link in ("cwd", "exe"):
-        try:
+        with contextlib.suppress(OSError):
             found.append(os.readlink("/proc/%d/%s" % (pid, link)))
-        except OSError:
-            pass
     return found
 
 

@@ -1,6 +1,7 @@
 # Sent as `python -I -S -c LOADER SHA256 ROOT` and constant, so that no shell ever sees data. It finds the host
 # program by its hash, asks for it over stdin where it is absent, and runs it from memory: what was verified is
 # what runs, even where nothing can be written. ROOT comes percent-encoded (RFC 3986).
+import contextlib
 import hashlib
 import os
 import runpy
@@ -61,10 +62,8 @@ def keep(path, data):
             os.fsync(fd)
         os.replace(temp, path)
     except OSError:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(temp)
-        except OSError:
-            pass
 
 
 def main():

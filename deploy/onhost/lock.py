@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, cast
 
 HOLDER_BYTES = 1024
 
@@ -87,4 +87,4 @@ def _text(path: Path) -> Dict[str, Any]:
             value = json.loads(file.read(HOLDER_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError):
         value = None
-    return value if isinstance(value, dict) and value else {"by": "unknown"}
+    return cast("Dict[str, Any]", value) if isinstance(value, dict) and value else {"by": "unknown"}

@@ -21,7 +21,7 @@ from .wheels import wheel_key
 
 
 def chosen(history: History, complete: List[ReleaseId], keep: int, kept_anyway: Set[str]) -> List[ReleaseId]:
-    """Which releases go. Pure. Good ones are ordered by when they were last live, else staged; bad ones do not count."""
+    """Decide which releases go. Pure. Ordered by when they were last live, else staged; bad ones do not count."""
 
     def order(release: ReleaseId) -> int:
         past = history.past(release)

@@ -36,11 +36,11 @@ _IO_URING_SETUP = 425
 
 
 class SealUnavailable(Exception):
-    """This kernel or machine offers no way to deny sockets to an unprivileged process tree."""
+    """Raised where kernel or machine offer no way to deny sockets to an unprivileged process tree."""
 
 
 def prctl(option: int, value: int) -> None:
-    """Call prctl(2). Raises OSError."""
+    """Set a property of this process (prctl(2)). Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         code = ctypes.get_errno()

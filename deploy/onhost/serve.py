@@ -1,7 +1,7 @@
-"""The conversation with the control side: one table of requests, one answer each, and what happens when the line dies.
+"""The conversation with the control side: a table of requests, one answer each, and what a dead line means.
 
-Requests are ``{"t": "request", "op": OP, ...}``; answers ``{"t": "answer", "op": OP, "ok": true, ...}`` or, for expected
-failures, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log"}}``. Between them go events and heartbeats.
+Requests are ``{"t": "request", "op": OP, ...}``; answers ``{"t": "answer", "op": OP, "ok": true, ...}`` or, where it
+failed, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log"}}``. Between them go events and heartbeats.
 
     hello    run, operator, context, policy   -> facts
     lock     holder                           -> seq, recovered
@@ -111,7 +111,7 @@ class Conversation:
             raise
         except OSError as error:
             answer.update(ok=False, error={"kind": "failed", "step": op, "cause": str(error), "next": "", "log": []})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug here must reach the operator, not a log on the host
             log = traceback.format_exc().splitlines()[-30:]
             answer.update(ok=False, error={"kind": "bug", "step": op, "cause": repr(error), "next": "", "log": log})
         self._channel.send(answer)
@@ -157,7 +157,7 @@ class Conversation:
             pieces = _inflate(pieces, int(value["length"]))
         self._session.store.receive(sha256(value["sha256"]), pieces)
 
-    def _stage(self, request: Dict[str, Any]) -> Answer:
+    def _stage(self, _request: Dict[str, Any]) -> Answer:
         self._locked()
         if self._manifest is None or self._target is None:
             raise NotNow("nothing was offered")
@@ -186,7 +186,7 @@ class Conversation:
         self._live = outcome if outcome["outcome"] == "live" else None
         return outcome
 
-    def _confirm(self, request: Dict[str, Any]) -> Answer:
+    def _confirm(self, _request: Dict[str, Any]) -> Answer:
         self._locked()
         if self._live is None:
             raise NotNow("nothing is waiting to be confirmed")
@@ -226,7 +226,7 @@ class Conversation:
         self._locked()
         return prune.prune(self._session, int(request["keep"]))
 
-    def _unlock(self, request: Dict[str, Any]) -> Answer:
+    def _unlock(self, _request: Dict[str, Any]) -> Answer:
         if self._live is not None:
             raise NotNow("a switch is open")
         self._session.lock.release()

@@ -1,4 +1,4 @@
-"""The means of one conversation: where things are, what was agreed, how to tell what happens. Holds, decides nothing."""
+"""The means of one conversation: where things are, what was agreed, how to tell. Holds, decides nothing."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Session:
 
     def children(self) -> Children:
         """Start children that end when ``check`` raises (the line is dead)."""
-        return Children(self.program_fd, lambda: self.check(), self.journal)
+        return Children(self.program_fd, self.check, self.journal)
 
     def tell(self, step: str, state: str, detail: str = "", **data: Any) -> None:
         """Report progress. A dead line is found by ``check``, not here."""
@@ -82,7 +82,7 @@ class Session:
             event["data"] = data
         try:
             self.channel.send(event)
-        except Exception:  # the line may be gone; settling goes on without an audience
+        except Exception:  # noqa: BLE001 - the line may be gone; settling goes on without an audience
             pass
 
     @contextmanager

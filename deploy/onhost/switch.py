@@ -25,7 +25,10 @@ class NotSwitched(Exception):
 
 
 def point(layout: Layout, link: Path, release: ReleaseId) -> None:
-    """Make ``link`` (current or previous) name ``release``, durably. Raises NotSwitched, OSError; old or new, never neither."""
+    """Make ``link`` (current or previous) name ``release``, durably: old or new, never neither.
+
+    Raises NotSwitched, OSError.
+    """
     if os.path.lexists(link) and not link.is_symlink():
         raise NotSwitched("%s is not a symbolic link" % link)
     temp = link.with_name(".%s.%d.%d" % (link.name, os.getpid(), time.monotonic_ns()))

@@ -68,7 +68,7 @@ def _extract(session: Session, digest: Sha256, folder: Path) -> None:
 
 
 def _compile(session: Session, folder: Path) -> None:
-    """pip runs dozens of times per first deploy: without byte code each start would take a second."""
+    """Pip runs dozens of times per first deploy: without byte code each start would take a second."""
     finished = session.children().run(
         Command(
             argv=[sys.executable, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "."],

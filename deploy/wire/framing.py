@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from typing import Any, Dict, Iterator, NamedTuple
+from typing import Any, Dict, Iterator, NamedTuple, cast
 
 JSON, ZLIB_JSON, BLOB, BEAT = b"J", b"Z", b"B", b"."
 PIECE = 256 * 1024
@@ -51,7 +51,7 @@ class Frame(NamedTuple):
             raise BadFrame("not a JSON frame: %s" % error) from error
         if not isinstance(value, dict):
             raise BadFrame("a JSON frame holds one object")
-        return value
+        return cast("Dict[str, Any]", value)
 
 
 def pack(kind: bytes, payload: bytes = b"") -> bytes:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, cast
 
 from . import names
 from .names import ReleaseId, Sha256
@@ -134,7 +134,7 @@ def from_bytes(data: bytes) -> Manifest:
         value = json.loads(data.decode("utf-8"))
         if not isinstance(value, dict):
             raise BadManifest("a manifest is a JSON object")
-        return _from_json(value)
+        return _from_json(cast("Dict[str, Any]", value))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, BadManifest):
             raise

@@ -297,6 +297,7 @@ def test_no_lock_at_all_says_so(project: Any) -> None:
     """Without a lock the answer is exit 2 and the command that writes one."""
     with pytest.raises(Refused, match="nothing is locked") as refused:
         check(WorkTree(project.folder), "app")
+    assert refused.value.exit_code == 2
     assert refused.value.next_step == "fab vendor.lock"
 
 
@@ -311,7 +312,6 @@ def test_newer_lock_format_is_refused(project: Any, make_sdist: Any) -> None:
 def test_hand_edited_standard_part_is_refused(project: Any, make_sdist: Any) -> None:
     """The part for other installers must say what the library's own part says."""
     project.lock("one\n", [make_sdist("one", "1.0")])
-    project.lock_path.write_text(
-        project.lock_path.read_text().replace('path = "../vendor/one', 'path = "../elsewhere/one')
-    )
+    text = project.lock_path.read_text()
+    project.lock_path.write_text(text.replace('path = "../vendor/one', 'path = "../elsewhere/one'))
     assert "disagree" in project.problems()[0]

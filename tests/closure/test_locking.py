@@ -1,0 +1,252 @@
+"""Locking and fetching for real: pip's resolver, real backends, an index that is a folder of archives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+from virtualenv.seed.wheels.embed import get_embed_wheel
+
+from deploy.closure import WorkTree, check, fetch, lock, plan, toolchain
+from deploy.errors import Failed, Refused
+from deploy.events import Event, Notice
+
+PYTHON = sysconfig.get_python_version()
+Packed = tuple[str, bytes]
+
+
+def silent(event: Event) -> None:
+    """Take events and show none."""
+
+
+class Folder:
+    """A folder of archives that pip is told to take for the whole world."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def offer(self, *packed: Packed) -> None:
+        for file, data in packed:
+            (self.folder / file).write_bytes(data)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_wheel: Any, make_sdist: Any) -> Folder:
+    """The index: the pip that virtualenv carries, a small backend, and what a test adds."""
+    folder = Folder(tmp_path / "index of a test")  # a space, because pip splits unquoted find-links at it
+    pip = get_embed_wheel("pip", PYTHON)
+    assert pip is not None
+    (folder.folder / pip.path.name).write_bytes(pip.path.read_bytes())
+    folder.offer(make_wheel("virtualenv", "21.0"), make_sdist("minibackend", "1.0"))
+    monkeypatch.setitem(toolchain.TOOLCHAIN, PYTHON, {"pip": str(pip.version), "virtualenv": "21.0"})
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", folder.folder.as_uri())
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project with an empty requirements folder."""
+    root = tmp_path / "project"
+    (root / "requirements").mkdir(parents=True)
+    return root
+
+
+def ask(root: Path, text: str) -> None:
+    """Write requirements/app.in."""
+    (root / "requirements/app.in").write_text(text)
+
+
+def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and modification time of everything in requirements/."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (root / "requirements").iterdir()}
+
+
+@pytest.mark.slow
+def test_lock_fetch_check_install(index: Folder, root: Path, make_sdist: Any) -> None:
+    """Lock, fetch and check close a set with dynamic build requirements, and plain pip installs its pins."""
+    index.offer(
+        make_sdist("lib", "1.0", ["dep>=1"], ["minibackend"], files={"lib.py": "", "build-needs.txt": "stamp\n"}),
+        make_sdist("lib", "0.9"),
+        make_sdist("dep", "1.2", [], ["minibackend"], files={"dep.py": ""}),
+        make_sdist("stamp", "2.0", [], ["minibackend"], files={"stamp.py": ""}),
+    )
+    ask(root, "Lib\n")
+    locked = lock(root, "app", PYTHON, silent)
+    assert locked.changes == ("dep (new) -> 1.2", "lib (new) -> 1.0")
+    done = fetch(root, "app", silent)
+    assert "stamp-2.0.tar.gz" in done.fetched
+    found = check(WorkTree(root), "app")
+    target = found.targets[0]
+    assert target.install == ("dep-1.2.tar.gz", "lib-1.0.tar.gz")
+    assert target.builds["lib-1.0.tar.gz"].dynamic == ("stamp",)
+    assert target.builds["lib-1.0.tar.gz"].environment == ("minibackend-1.0.tar.gz", "stamp-2.0.tar.gz")
+    assert str(index.folder) not in (root / "requirements/pylock.app.toml").read_text()
+    assert [entry.name for entry in plan.targets(found)] == [f"python{PYTHON}-any"]
+    _install(root)
+
+
+def _install(root: Path) -> None:
+    """Install the pins with plain pip in a new virtualenv, from vendor/ alone."""
+    made = root.parent / "venv"
+    subprocess.run([sys.executable, "-m", "virtualenv", "-q", "--no-download", str(made)], check=True)
+    sealed = {"PATH": os.environ["PATH"], "HOME": str(root.parent), "PIP_CONFIG_FILE": "/dev/null"}
+    argv = ["install", "-q", "--no-index", "--find-links", "vendor", "--require-hashes", "-r", "requirements/app.txt"]
+    subprocess.run([str(made / "bin/python"), "-m", "pip", *argv], cwd=root, env=sealed, check=True)
+    subprocess.run([str(made / "bin/python"), "-c", "import lib, dep"], check=True)
+
+
+@pytest.mark.slow
+def test_locking_again_touches_nothing(index: Folder, root: Path, make_sdist: Any) -> None:
+    """The same input gives the same bytes, and an unchanged project is not written at all, without any index."""
+    index.offer(make_sdist("lib", "1.0"))
+    ask(root, "lib\n")
+    lock(root, "app", PYTHON, silent)
+    before = snapshot(root)
+    index.offer(make_sdist("lib", "2.0"))
+    assert not lock(root, "app", PYTHON, silent).changed
+    assert snapshot(root) == before
+    (root / "requirements/pylock.app.toml").unlink()
+    (index.folder / "lib-2.0.tar.gz").unlink()
+    lock(root, "app", PYTHON, silent)
+    assert {name: data for name, (data, _) in snapshot(root).items()} == {
+        name: data for name, (data, _) in before.items()
+    }
+
+
+@pytest.mark.slow
+def test_a_change_keeps_other_versions_until_upgrade(index: Folder, root: Path, make_wheel: Any) -> None:
+    """Adding a requirement leaves the pins of others alone; ``upgrade`` moves them."""
+    index.offer(make_wheel("lib", "1.0"))
+    ask(root, "lib\n")
+    lock(root, "app", PYTHON, silent)
+    index.offer(make_wheel("lib", "2.0"), make_wheel("new", "1.0"))
+    ask(root, "lib\nnew\n")
+    assert lock(root, "app", PYTHON, silent).changes == ("new (new) -> 1.0",)
+    assert lock(root, "app", PYTHON, silent, upgrade=True).changes == ("lib 1.0 -> 2.0",)
+
+
+@pytest.mark.slow
+def test_conflicting_build_requirements_lie_side_by_side(
+    index: Folder, root: Path, make_sdist: Any, make_wheel: Any
+) -> None:
+    """Where two builds want two versions of one tool, both are locked, each for its own."""
+    for version in ("7.0", "8.0"):
+        index.offer(make_sdist("tool", version, files={"tool.py": ""}), make_wheel("tool", version))
+    for name, need in (("old", "tool<8"), ("new", "tool>=8")):
+        index.offer(make_sdist(name, "1.0", [], ["minibackend", need]), make_wheel(name, "1.0"))
+    ask(root, "old\nnew\n")
+    target = lock(root, "app", PYTHON, silent).lock.targets[0]
+    assert target.builds["old-1.0.tar.gz"].environment == ("minibackend-1.0.tar.gz", "tool-7.0.tar.gz")
+    assert target.builds["new-1.0.tar.gz"].environment == ("minibackend-1.0.tar.gz", "tool-8.0.tar.gz")
+    fetch(root, "app", silent)
+    check(WorkTree(root), "app")
+
+
+@pytest.mark.slow
+def test_policy_and_reasons(index: Folder, root: Path, make_sdist: Any, make_wheel: Any) -> None:
+    """Source is the rule; a wheel is taken for a foreign toolchain, a policy comment, or where there is no source."""
+    index.offer(make_sdist("plain", "1.0"), make_wheel("plain", "1.0"))
+    index.offer(make_sdist("rusty", "1.0", [], ["maturin>=1"]), make_wheel("rusty", "1.0"))
+    index.offer(make_sdist("asked", "1.0"), make_wheel("asked", "1.0"), make_wheel("binary", "1.0"))
+    ask(root, "plain\nrusty\nasked\nbinary\n# policy: Asked wheel\n")
+    archives = lock(root, "app", PYTHON, silent).lock.archives
+    assert archives["plain-1.0.tar.gz"].reason == ""
+    assert "Rust" in archives["rusty-1.0-py3-none-any.whl"].reason
+    assert "policy comment" in archives["asked-1.0-py3-none-any.whl"].reason
+    assert "no source archive" in archives["binary-1.0-py3-none-any.whl"].reason
+
+
+@pytest.mark.slow
+def test_build_loop_is_refused_with_the_way_out(index: Folder, root: Path, make_sdist: Any, make_wheel: Any) -> None:
+    """Tools that need each other are shown as a loop, and the policy comment that breaks it works."""
+    for name, other in (("egg", "hen"), ("hen", "egg")):
+        index.offer(make_sdist(name, "1.0", [], [other]), make_wheel(name, "1.0"))
+    ask(root, "egg\n")
+    with pytest.raises(Refused, match="egg -> hen -> egg") as refused:
+        lock(root, "app", PYTHON, silent)
+    assert not (root / "requirements/app.txt").exists()
+    comment = refused.value.next_step.split("'")[1]
+    ask(root, f"egg\n{comment}\n")
+    lock(root, "app", PYTHON, silent)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_resolved_writes_nothing(index: Folder, root: Path, make_wheel: Any) -> None:
+    """A conflict and an absent package are refused with pip's words; nothing is written."""
+    index.offer(make_wheel("lib", "1.0"))
+    ask(root, "lib>=2\n")
+    with pytest.raises(Refused) as refused:
+        lock(root, "app", PYTHON, silent)
+    assert any("lib>=2" in problem for problem in refused.value.problems)
+    assert [path.name for path in (root / "requirements").iterdir()] == ["app.in"]
+
+
+@pytest.mark.slow
+def test_fetch_repairs_prunes_and_never_shows_wrong_bytes(index: Folder, root: Path, make_wheel: Any) -> None:
+    """A damaged file is fetched again, a stray is only removed when asked, other bytes on the index never land."""
+    index.offer(make_wheel("lib", "1.0"))
+    ask(root, "lib\n")
+    lock(root, "app", PYTHON, silent)
+    fetch(root, "app", silent)
+    file = root / "vendor/lib-1.0-py3-none-any.whl"
+    right = file.read_bytes()
+    file.write_bytes(right + b"x")
+    (root / "vendor/stray.tar.gz").write_bytes(b"x")
+    done = fetch(root, "app", silent)
+    assert (done.fetched, done.strays, done.pruned) == ((file.name,), ("stray.tar.gz",), ())
+    assert file.read_bytes() == right
+    assert fetch(root, "app", silent, prune=True).pruned == ("stray.tar.gz",)
+    check(WorkTree(root), "app")
+    file.unlink()
+    (index.folder / file.name).write_bytes(right + b"swapped")
+    with pytest.raises(Failed, match="other bytes"):
+        fetch(root, "app", silent)
+    (index.folder / file.name).unlink()
+    with pytest.raises(Failed, match="no such file"):
+        fetch(root, "app", silent)
+    assert not file.exists()
+    assert [path.name for path in (root / "vendor").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_hostile_environment_has_no_say(
+    index: Folder, root: Path, make_wheel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that change pip's outcome silently are dropped; those in force are shown, without credentials."""
+    index.offer(make_wheel("lib", "1.0", ["dep"]), make_wheel("dep", "1.0"))
+    monkeypatch.setenv("PIP_NO_DEPS", "1")
+    monkeypatch.setenv("PIP_TARGET", str(root))
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "index.example")
+    monkeypatch.setenv("PIP_PROXY", "http://me:secret@proxy.example:3128")
+    ask(root, "lib\n")
+    shown: list[Event] = []
+    locked = lock(root, "app", PYTHON, shown.append)
+    assert [archive.name for archive in locked.lock.run_time()] == ["dep", "lib"]
+    told = "\n".join(event.text for event in shown if isinstance(event, Notice))
+    assert "index.example" in told
+    assert "secret" not in told
+
+
+def test_bad_lines_are_refused_before_anything_runs(root: Path) -> None:
+    """Every bad line of the .in file is named, and no index is asked."""
+    ask(root, "-i https://index.example\nlib @ https://x.example/y.zip\nnot a requirement\n# policy: lib sometimes\n")
+    with pytest.raises(Refused) as refused:
+        lock(root, "app", PYTHON, silent)
+    assert [problem.split(": ")[0] for problem in refused.value.problems] == [
+        f"requirements/app.in:{number}" for number in (1, 2, 3, 4)
+    ]
+
+
+def test_unknown_python_is_refused(root: Path) -> None:
+    """A Python that this machine lacks, or that no toolchain is known for, is named."""
+    ask(root, "lib\n")
+    with pytest.raises(Refused, match=r"3\.99"):
+        lock(root, "app", "3.99", silent)

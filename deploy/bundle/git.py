@@ -22,7 +22,7 @@ _FIXED = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_LAZY_FETCH": "1",
-    # git before 2.44 knows no GIT_NO_LAZY_FETCH; without a transport it cannot fetch a missing object either.
+    # Older git knows no GIT_NO_LAZY_FETCH; without a transport it cannot fetch a missing object either.
     "GIT_ALLOW_PROTOCOL": "none",
 }
 

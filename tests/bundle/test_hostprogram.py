@@ -53,6 +53,7 @@ def test_holds_wire_and_onhost_and_nothing_of_the_control_side() -> None:
         name == "__main__.py" or name.startswith(("deploy/wire/", "deploy/onhost/", "deploy/__init__"))
         for name in names
     )
+    assert names == sorted(names)
     assert {(m.date_time, m.external_attr, m.create_system, m.compress_type) for m in members} == {
         ((1980, 1, 1, 0, 0, 0), 0o100644 << 16, 3, zipfile.ZIP_STORED)
     }

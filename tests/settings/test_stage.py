@@ -116,7 +116,7 @@ def test_a_health_path_takes_the_place_of_the_urls_own() -> None:
         ("{url: 'ftp://h/'}", "health.url: expected an http:// or https:// URL"),
         ("{url: 'http://h/', expect_status: [200, 20]}", "health.expect_status: expected a status from 100 to 599"),
         ("{socket: x, path: h}", "health.path: expected a path that starts with /"),
-        ("{commmand: x}", "health.commmand: unknown key; did you mean 'command'?"),
+        ("{expects_status: 200}", "health.expects_status: unknown key; did you mean 'expect_status'?"),
         ("[x]", "health: expected a mapping, got a list"),
     ],
 )

@@ -33,6 +33,8 @@ def releases_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
         name = _text(host.get("host"))
         if not host.get("reachable", True):
             rows.append((name, "", "unreachable", *[""] * 6))
+        elif not known:
+            rows.append((name, "", "none", *[""] * 6))
         for release in sorted(known, key=lambda one: int(one.get("seq") or 0), reverse=True):
             rows.append(
                 (

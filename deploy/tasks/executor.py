@@ -97,8 +97,8 @@ class FleetExecutor(Executor):
         return once
 
     def parameterize(self, call: Any, connection_init_kwargs: Any) -> Any:
-        """One call per host for ordinary tasks; for a FleetTask the very same call each time."""
-        if isinstance(call.task, FleetTask):
+        """One call per host for ordinary tasks; for a fleet task or a stage word the very same call each time."""
+        if isinstance(call.task, FleetTask | StageTask):
             return call
         return super().parameterize(call, connection_init_kwargs)
 

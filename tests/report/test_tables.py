@@ -106,6 +106,12 @@ def test_a_host_without_a_release_says_so(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.splitlines()[2] == "web-1  nothing"
 
 
+def test_a_host_without_releases_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty answer is shown as one, not as a missing host."""
+    report.show_releases({"stage": "staging", "exit_code": 0, "hosts": [{"host": "web-1", "releases": []}]}, json=False)
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["web-1", "none"]
+
+
 def test_sandbox_hosts(capsys: pytest.CaptureFixture[str]) -> None:
     """The sandbox's table names where to look; without hosts it names the command that starts them."""
     host = {"name": "sandbox-1", "address": "127.0.0.1", "port": 2201, "root": "/p/.sandbox/host-1/root"}

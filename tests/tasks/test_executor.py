@@ -19,6 +19,12 @@ def test_hosts_narrow_one_run(recording: Fab, words: list[str]) -> None:
     assert recording(*words).lines == ["ship | {'hosts': 'a,b'} | None | -"]
 
 
+def test_a_stage_word_is_not_repeated_per_host(recording: Fab) -> None:
+    """The stage is chosen once, also where -H names several hosts or none at all."""
+    assert recording("-H", "a,b", "production", "ship").lines == ["ship | {'hosts': 'a,b'} | production | -"]
+    assert recording("-H", ",", "production", "ship").lines == ["ship | {'hosts': ','} | production | -"]
+
+
 def test_the_users_tasks_still_run_once_per_host(recording: Fab) -> None:
     """Beside a fleet task, an ordinary task keeps Fabric's per-host loop, in order."""
     assert recording("-H", "a,b", "plain", "ship", "plain").lines == [

@@ -47,7 +47,7 @@ class Frame(NamedTuple):
                 if inflate.unconsumed_tail or not inflate.eof:
                     raise BadFrame("compressed frame is larger than %d bytes or cut short" % MAX_PAYLOAD)
             value = json.loads(data.decode("utf-8"))
-        except (ValueError, zlib.error) as error:
+        except (ValueError, RecursionError, zlib.error) as error:
             raise BadFrame("not a JSON frame: %s" % error) from error
         if not isinstance(value, dict):
             raise BadFrame("a JSON frame holds one object")

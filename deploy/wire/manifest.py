@@ -135,7 +135,7 @@ def from_bytes(data: bytes) -> Manifest:
         if not isinstance(value, dict):
             raise BadManifest("a manifest is a JSON object")
         return _from_json(cast("Dict[str, Any]", value))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         if isinstance(error, BadManifest):
             raise
         raise BadManifest("unreadable manifest: %s: %s" % (type(error).__name__, error)) from error
@@ -224,12 +224,17 @@ def _problems(manifest: Manifest) -> List[str]:
     for archive in manifest.archives.values():
         if "/" in archive.name or not is_safe_path(archive.name):
             found.append("unsafe archive name %r" % archive.name)
-    for target in manifest.targets:
-        used = set(target.install) | set(target.toolchain)
-        for package in target.packages.values():
-            used |= set(package.build)
-            if package.kind not in ("sdist", "wheel"):
-                found.append("%s has kind %r" % (package.name, package.kind))
-        unknown = sorted(used - set(target.packages)) + sorted(set(target.packages) - set(manifest.archives))
-        found += ["%s: no archive %s" % (target.name, digest) for digest in unknown]
-    return found
+    if len({archive.name for archive in manifest.archives.values()}) != len(manifest.archives):
+        found.append("an archive name is listed twice")  # vendor/ is one flat folder
+    return found + [problem for target in manifest.targets for problem in _target_problems(target, manifest)]
+
+
+def _target_problems(target: Target, manifest: Manifest) -> List[str]:
+    found: List[str] = []
+    used = set(target.install) | set(target.toolchain)
+    for package in target.packages.values():
+        used |= set(package.build)
+        if package.kind not in ("sdist", "wheel"):
+            found.append("%s has kind %r" % (package.name, package.kind))
+    unknown = sorted(used - set(target.packages)) + sorted(set(target.packages) - set(manifest.archives))
+    return found + ["%s: no archive %s" % (target.name, digest) for digest in unknown]

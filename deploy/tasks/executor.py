@@ -61,10 +61,10 @@ class StageTask(Task):
         self.stage = stage
 
         def choose(c: Context) -> None:
+            """A stage of fabric.yaml, for the commands that follow on the line."""
             c.config["sealed_deploy"]["stage"] = stage
 
         super().__init__(choose, name=stage, auto_shortflags=False)
-        self.__doc__ = f"Stage {stage}, for the commands that follow on the line."
 
 
 def fleet_task(**options: Any) -> Callable[[Callable[..., Any]], FleetTask]:

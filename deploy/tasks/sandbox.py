@@ -9,6 +9,7 @@ from invoke.context import Context
 
 from deploy.tasks.commands import project_of, settings_of
 from deploy.tasks.executor import fleet_task
+from deploy.tasks.stages import as_mapping
 
 
 @fleet_task(help={"hosts": "How many hosts."})
@@ -37,8 +38,6 @@ def status(c: Context) -> None:
 
 def _service(settings: Mapping[str, Any]) -> str | None:
     """The ``service`` that the sandbox's supervisors run: the stage's own, else the app's. Settings check its shape."""
-    stages = settings.get("stages")
-    stage = stages.get("sandbox") if isinstance(stages, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    own = stage.get("service") if isinstance(stage, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    service: object = own or settings.get("service")  # pyright: ignore[reportUnknownVariableType]
+    stage = as_mapping(as_mapping(settings.get("stages")).get("sandbox"))
+    service: object = stage.get("service") or settings.get("service")
     return service if isinstance(service, str) else None

@@ -31,12 +31,13 @@ def stage_names(project: Path) -> tuple[str, ...]:
         raise _unreadable(path, str(error)) from error
     if not isinstance(value, dict | None):
         raise _unreadable(path, "the file must hold a mapping with the key `deploy`")
-    stages = _mapping(_mapping(value).get("deploy")).get("stages")
-    names = [str(name) for name in _mapping(stages)]
+    stages = as_mapping(as_mapping(value).get("deploy")).get("stages")
+    names = [str(name) for name in as_mapping(stages)]
     return tuple(name for name in names if _WORD.fullmatch(name))
 
 
-def _mapping(value: Any) -> Mapping[object, Any]:
+def as_mapping(value: Any) -> Mapping[object, Any]:
+    """Take unvalidated settings as a mapping; what is none is an empty one."""
     return cast("Mapping[object, Any]", value) if isinstance(value, dict) else {}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from deploy.errors import Refused
 
-from . import lines, lockfile, metadata
+from . import lines, lockfile, memory, metadata
 from .chains import holes
 from .lockfile import BadLock
 from .model import Archive, Lock
@@ -129,7 +129,11 @@ def _archives(source: Source, archives: Iterable[Archive]) -> tuple[Mapping[str,
             )
             continue
         try:
-            problems += _disagreements(archive, found := metadata.read(archive.file, data))
+            found = memory.recall(archive.file, digest)
+            if found is None:
+                found = metadata.read(archive.file, data)
+                memory.remember(archive.file, digest, found)
+            problems += _disagreements(archive, found)
             known[archive.file] = found
         except metadata.BadArchive as error:
             problems.append(

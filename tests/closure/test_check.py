@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,3 +317,15 @@ def test_hand_edited_standard_part_is_refused(project: Any, make_sdist: Any) -> 
     text = project.lock_path.read_text()
     project.lock_path.write_text(text.replace('path = "../vendor/one', 'path = "../elsewhere/one'))
     assert "disagree" in project.problems()[0]
+
+
+def test_memory_changes_no_answer(project: Any, make_sdist: Any) -> None:
+    """What is remembered of an archive gives the same problems, and a spoilt memory is read around."""
+    project.lock("lib\n", [make_sdist("lib", "1.0", ["dep"], ["tool"])])
+    first = project.problems()
+    assert project.problems() == first
+    spoilt = list((Path(os.environ["XDG_CACHE_HOME"]) / "sealed-deploy").rglob("*.json"))
+    assert spoilt
+    for path in spoilt:
+        path.write_text("{")
+    assert project.problems() == first

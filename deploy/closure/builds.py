@@ -16,6 +16,7 @@ from deploy.errors import Failed, Refused
 
 from .archives import Chosen, Shelf
 from .backends import Backends
+from .metadata import LEGACY_BUILD
 from .model import Build, Loop, dependency_order
 from .solve import Interpreter, Pin, Unsolvable, pooled, reach, solve
 from .target import TargetRules
@@ -126,10 +127,9 @@ class BuildClosure:
         return used
 
     def _build(self, file: str) -> Build:
-        system = self._sdists[file].metadata.build
         return Build(
             file=file,
-            static=system.requires if system else (),
+            static=self._static(file),
             dynamic=tuple(text for text in self._counting(self._dynamic[file])),
             environment=tuple(sorted(chosen.file for chosen in self._environments[file].values())),
         )
@@ -138,8 +138,14 @@ class BuildClosure:
         return tuple(sorted({*self._asked_statically(file), *self._counting(self._dynamic.get(file, ()))}))
 
     def _asked_statically(self, file: str) -> tuple[str, ...]:
+        return self._counting(self._static(file))
+
+    def _static(self, file: str) -> tuple[str, ...]:
         system = self._sdists[file].metadata.build
-        return self._counting(system.requires if system else ())
+        if system is None:
+            return ()
+        # Plain pip before 24 asks for wheel as well when it builds a legacy sdist; hosts do not, nor does `check`.
+        return (*system.requires, "wheel") if system.requires == LEGACY_BUILD else system.requires
 
     def _counting(self, texts: Sequence[str]) -> tuple[str, ...]:
         """Drop what does not count on this target: flit's backend lists its extras (``; extra == "all"``) as needs."""

@@ -16,7 +16,7 @@ from typing import Any
 from . import files
 from .metadata import BuildSystem, Metadata
 
-_FOLDER = "archives-1"
+_FOLDER = "archives-2"
 """The number changes with what ``metadata.read`` answers or refuses."""
 
 

@@ -33,8 +33,8 @@ MAX_UNPACKED_BYTES = 1 << 30
 """No package on the public index unpacks to more than this without holding a compiled toolkit."""
 MAX_MEMBERS = 200_000
 MAX_METADATA_BYTES = 8 << 20
-LEGACY_BUILD = ("setuptools>=40.8.0", "wheel")
-"""What PEP 517 takes where there is no ``build-system``; pips before 24 ask for ``wheel`` as well, so it is in."""
+LEGACY_BUILD = ("setuptools>=40.8.0",)
+"""What an sdist needs where it has no ``build-system`` table (pyproject.toml specification, packaging.python.org)."""
 LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
 
 

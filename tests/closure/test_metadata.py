@@ -86,7 +86,7 @@ def test_legacy_sdist_gets_the_default_backend() -> None:
     )
     assert found.requires is None
     assert found.build is not None
-    assert found.build.requires == ("setuptools>=40.8.0", "wheel")
+    assert found.build.requires == ("setuptools>=40.8.0",)
     assert found.build.backend == "setuptools.build_meta:__legacy__"
 
 

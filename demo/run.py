@@ -27,11 +27,13 @@ from deploy import sandbox
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent / ".demo"
 FAB = str(Path(sys.executable).with_name("fab"))
-IDENTITY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "Demo"), ("EMAIL", "demo@localhost"))
+ENVIRONMENT = {
+    **os.environ,
+    **{f"GIT_{who}_NAME": "Demo" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "demo@localhost" for who in ("AUTHOR", "COMMITTER")},
+    **{f"XDG_{what}_HOME": str(PROJECT / ".sandbox" / what.lower()) for what in ("STATE", "CACHE")},
 }
+"""Whose commits these are; and fab's logs and caches stay in the project as well."""
 NOTE = "written before the rollback"
 
 
@@ -59,7 +61,7 @@ def run(*argv: str, expect: int = 0) -> str:
     ended = subprocess.run(
         [program, *argv[1:]],
         cwd=PROJECT,
-        env={**os.environ, **IDENTITY},
+        env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
@@ -146,7 +148,7 @@ def edit(file: str, old: str, new: str) -> None:
 
 def quietly(*arguments: str) -> None:
     """Run git without showing it."""
-    subprocess.run(["git", *arguments], cwd=PROJECT, env={**os.environ, **IDENTITY}, check=True)
+    subprocess.run(["git", *arguments], cwd=PROJECT, env=ENVIRONMENT, check=True)
 
 
 def tag(name: str, message: str) -> None:

@@ -81,6 +81,8 @@ class Supervisor:
         argv[0] = str(script) if script.exists() else argv[0]
         environment = {**host.environment(), **_environment(release, host.name), "DEPLOY_ROOT": str(host.root)}
         environment["PATH"] = f"{release}/venv/bin:{environment['PATH']}"
+        # Whoever runs the sandbox as root may write into a staged release, and bytecode would change it.
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
         pid = os.fork()
         if pid == 0:
             _become(argv, environment, release / "src", host.service_log, (self._public, own))

@@ -54,28 +54,36 @@ def withdraw(layout: Layout) -> None:
 
 
 def leave_spare(layout: Layout, release: ReleaseId) -> None:
-    """Leave a link behind that can be exchanged in where none can be made."""
-    spare = _spare(layout, release)
-    spare.parent.mkdir(exist_ok=True)
-    if not spare.is_symlink():
-        os.symlink("releases/" + release, spare)
+    """Leave links behind that can be exchanged in where none can be made: one for ``current``, one for ``previous``.
+
+    Each release that such a link does not name keeps its spare, however often it is switched there and back.
+    """
+    for link in (layout.current, layout.previous):
+        spare = _spare(layout, link, release)
+        spare.parent.mkdir(exist_ok=True)
+        if not spare.is_symlink():
+            os.symlink("releases/" + release, spare)
 
 
 def drop_spare(layout: Layout, release: ReleaseId) -> None:
-    """Take it away again when the release goes."""
-    unlink_if_there(_spare(layout, release))
+    """Take them away again when the release goes."""
+    for link in (layout.current, layout.previous):
+        unlink_if_there(_spare(layout, link, release))
 
 
-def _spare(layout: Layout, release: ReleaseId) -> Path:
-    return layout.state / "links" / release
+def _spare(layout: Layout, link: Path, release: ReleaseId) -> Path:
+    return layout.state / "links" / ("%s.%s" % (link.name, release))
 
 
 def _exchange(layout: Layout, link: Path, release: ReleaseId) -> None:
-    spare = _spare(layout, release)
+    spare = _spare(layout, link, release)
+    if not os.path.lexists(link):
+        os.replace(spare, link)
+        return
     was: Optional[ReleaseId] = layout.link_target(link)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(str(spare)), _AT_FDCWD, os.fsencode(str(link)), _EXCHANGE) != 0:
         code = ctypes.get_errno()
         raise OSError(code, "cannot exchange links: %s" % os.strerror(code), str(link))
     if was:
-        os.replace(spare, _spare(layout, was))
+        os.replace(spare, _spare(layout, link, was))

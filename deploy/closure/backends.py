@@ -80,25 +80,23 @@ class Backends:
     def _run(self, argv: Sequence[str], environment: Path, chosen: Chosen, timeout_s: float) -> None:
         home = self._work / "home"
         home.mkdir(exist_ok=True)
-        done = subprocess.run(
-            [str(self._interpreter.python), *argv],
-            env=_sealed(home, environment),
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise Failed(
-                "Nothing was locked.",
-                f"the build backend of {chosen.metadata.name} {chosen.metadata.version} failed",
-                f"'# policy: {chosen.metadata.name} wheel' in the .in file avoids its build",
-                problems=done.stdout.splitlines()[-15:],
+        try:
+            done = subprocess.run(
+                [str(self._interpreter.python), *argv],
+                env=_sealed(home, environment),
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
             )
+        except subprocess.TimeoutExpired:
+            raise _backend_failed(chosen, f"did not answer within {timeout_s:.0f} s") from None
+        if done.returncode != 0:
+            raise _backend_failed(chosen, "failed", done.stdout)
 
     def _unpack(self, chosen: Chosen) -> Path:
         folder = self._work / f"source-{chosen.file}"
@@ -111,6 +109,15 @@ class Backends:
                     packed.extractall(folder, filter="data")
         tops = [entry for entry in folder.iterdir() if entry.is_dir()]
         return tops[0] if len(tops) == 1 else folder
+
+
+def _backend_failed(chosen: Chosen, how: str, output: str = "") -> Failed:
+    return Failed(
+        "Nothing was locked.",
+        f"the build backend of {chosen.metadata.name} {chosen.metadata.version} {how}",
+        f"'# policy: {chosen.metadata.name} wheel' in the .in file avoids its build",
+        problems=output.splitlines()[-15:],
+    )
 
 
 def _sealed(home: Path, environment: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.bundle import signature
 from deploy.bundle.contents import Bundle
 from deploy.bundle.hostprogram import host_program
 from deploy.bundle.pack import pack
@@ -48,7 +49,7 @@ def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = Fal
     stage = _stage(request)
     repository = Repository(request.project)
     resolved = repository.resolve(tag or repository.tag_on_head())
-    preflight.accept_tag(stage, resolved)
+    signature.accept(repository, resolved, stage.tags, stage.allowed_signers)
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
@@ -175,7 +176,10 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) 
 
 
 def _stage(request: Request) -> Stage:
-    return resolve_stage(operator_of(request.settings), request.stage, project=request.project, hosts=request.hosts)
+    file = request.project / "fabric.yaml"
+    text = file.read_text(encoding="utf-8") if file.is_file() else None
+    settings = operator_of(request.settings, text=text)
+    return resolve_stage(settings, request.stage, project=request.project, hosts=request.hosts)
 
 
 def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:
@@ -187,6 +191,7 @@ def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) ->
         operator=request.operator,
         program=(program.data, program.sha256),
         open_pipe=opener(request.fabric_config),
+        narrowed=request.hosts is not None,
         **named,
     )
 
@@ -221,7 +226,7 @@ def _undo(run: FleetRun, answers: Mapping[str, Mapping[str, Any]], verb: str) ->
         return ""
     tags = {names.tag_of(names.parse_release_id(release)) for release in came_from}
     tag = f":{tags.pop()}" if len(tags) == 1 else ""
-    return f"fab {verb if tag else 'rollback'}{tag} --stage {run.stage.name}"
+    return f"fab {verb if tag else 'rollback'}{tag} {run.where}"
 
 
 def _tag_name(tag: str | None) -> None:

@@ -7,25 +7,11 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from deploy.bundle.repository import ResolvedTag
-from deploy.errors import Refused
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome, Outcome
-from deploy.settings import Stage
 from deploy.wire.manifest import Manifest
 
 _PACKAGES = ("sealed-deploy", "fabric", "invoke", "paramiko", "virtualenv", "pip")
-
-
-def accept_tag(stage: Stage, resolved: ResolvedTag) -> None:
-    """Refuse a tag that the stage's policy does not take. Raises Refused."""
-    what = "No host was contacted; the service is unchanged."
-    if stage.tags == "signed":
-        why = f"stage {stage.name} takes signed tags only, and this version cannot check signatures yet"
-        raise Refused(what, why, "set `tags: annotated` for this stage until it can")
-    if stage.tags == "annotated" and resolved.tag_object is None:
-        why = f"stage {stage.name} takes annotated tags only; {resolved.tag} is a lightweight one"
-        raise Refused(what, why, f"git tag -a -f {resolved.tag} {resolved.commit[:12]} -m 'what is new'")
 
 
 def target_for(host: Host, manifest: Manifest, *, restage: bool) -> int:

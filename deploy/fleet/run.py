@@ -33,10 +33,13 @@ class FleetRun:
         operator: str,
         program: tuple[bytes, str],
         open_pipe: Opener,
+        narrowed: bool = False,
         tag: str | None = None,
         release: str | None = None,
     ) -> None:
         self.verb, self.stage, self.emit, self.tag, self.release = verb, stage, emit, tag, release
+        names = ",".join(host.name for host in stage.hosts)
+        self.where = f"--stage {stage.name}" + (f" --hosts {names}" if narrowed else "")
         self._began = time.monotonic()
         self._open = open_pipe
         self._run = Run(secrets.token_hex(8), operator, verb, stage.name, *program)
@@ -65,7 +68,7 @@ class FleetRun:
                 [host.left() for host in self.phases.hosts],
                 "interrupted; every host settles by itself: it keeps a healthy release and returns from another",
                 code=ExitCode.INTERRUPTED,
-                next_step=f"fab status --stage {self.stage.name}",
+                next_step=f"fab status {self.where}",
             )
         finally:
             self.phases.close()
@@ -104,7 +107,7 @@ class FleetRun:
         failing = [o for o in outcomes if o.cause]
         next_step = next((o.next_step for o in failing if o.next_step), "")
         if code == ExitCode.MIXED:
-            next_step = f"fab status --stage {self.stage.name}"
+            next_step = f"fab status {self.where}"
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
             ExitCode.LOCKED: f"did not start, somebody else is at work: {NO_CHANGE}",

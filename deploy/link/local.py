@@ -47,7 +47,10 @@ class LocalPipe:
         try:
             self._child.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            pass  # it settles by itself and ends
+            return  # it settles by itself and ends
+        self._errors.join(timeout=1)
+        if self._child.stderr:
+            self._child.stderr.close()
 
     def _drain(self) -> None:
         assert self._child.stderr

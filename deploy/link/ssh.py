@@ -145,7 +145,7 @@ def load_known_hosts(client: paramiko.SSHClient, files: Iterable[str]) -> None:
             continue
         for number, text in enumerate(lines, 1):
             _load_line(keys, revoked, text.strip(), number)
-    for entry in list(cast("list[HostKeyEntry]", keys._entries)):  # noqa: SLF001 - HostKeys offers no way to drop a key
+    for entry in list(cast("list[HostKeyEntry]", keys._entries)):  # noqa: SLF001 - no other way to drop a key
         if entry.key is not None and entry.key.get_base64() in revoked:
             keys._entries.remove(entry)  # noqa: SLF001
     client.set_missing_host_key_policy(UnknownHostKey())
@@ -159,7 +159,7 @@ def _load_line(keys: HostKeys, revoked: set[str], text: str, number: int) -> Non
         return
     try:
         entry = HostKeyEntry.from_line(text, number)
-    except Exception:  # noqa: BLE001 - whatever its parsers raise (`@cert-authority`, odd RSA): the rest still counts
+    except Exception:  # noqa: BLE001 - its parsers raise all sorts of things; the rest still counts
         return
     if entry is not None and entry.hostnames and entry.key is not None:
         for name in entry.hostnames:

@@ -8,31 +8,24 @@ from typing import Any, Dict, List, Sequence
 
 from deploy.wire.manifest import Target
 
+from .children import Finished
 from .envs import site_packages
 from .sealed import Sealer, explain, give_to_build_user, take_back
 from .session import Session, StepFailed
-from .wheels import Wheel, link_wheels
+from .wheels import Wheel, install_wheels
 
 
 def install(session: Session, sealer: Sealer, venv: Path, target: Target, wheels: Sequence[Wheel]) -> Dict[str, Any]:
     """Install, check, compile; returns the proof kept with the release. Raises StepFailed."""
-    python = str(venv / "bin" / "python")
-    house = sealer.work / "wheelhouse"
-    house.mkdir(mode=0o755)
-    link_wheels(wheels, house)
+    python = venv / "bin" / "python"
     pins = [target.packages[digest] for digest in target.install]
-    lines = ["%s==%s --hash=sha256:%s" % (p.name, p.version, w.sha256) for p, w in zip(pins, wheels)]
-    requirements = sealer.work / "pins.txt"
-    requirements.write_text("".join(line + "\n" for line in lines), "utf-8")
-    give_to_build_user(session, venv)
     with session.step("install", "%d packages" % len(pins)):
-        arguments = ["install", "--no-compile", "--only-binary", ":all:", "--require-hashes", "-r", str(requirements)]
-        # pip's own resolver stays on: a second opinion on the closure.
-        if pins:
-            _pip(sealer, python, arguments, house)
-        _pip(sealer, python, ["check"], house)
+        if wheels:
+            _judge("install", install_wheels(session, sealer, str(python), venv, wheels, compiled=False))
+        _judge("check", sealer.pip(str(python), ["check"], "pip check"))
+    give_to_build_user(session, venv)
     with session.step("compile", "byte code"):
-        _compile(sealer, python, venv)
+        compile_folder(sealer, python, site_packages(venv))
     take_back(session, venv)
     installed = installed_set(venv)
     wanted = {canonical_name(p.name): p.version for p in pins}
@@ -68,20 +61,23 @@ def _spelled(versions: Dict[str, str]) -> Dict[str, str]:
     return {name: re.sub(r"(\.0)+$", "", re.sub(r"\b0+(?=\d)", "", text)).lower() for name, text in versions.items()}
 
 
-def _pip(sealer: Sealer, python: str, arguments: List[str], find: Path) -> None:
-    finished = sealer.pip(python, arguments, "pip " + arguments[0], find=find)
+def _judge(verb: str, finished: Finished) -> None:
     if not finished.ok:
-        cause = "pip %s: %s" % (arguments[0], finished.cause())
+        cause = "pip %s: %s" % (verb, finished.cause())
         raise StepFailed("install", cause, "run `fab vendor.check`; the closure and pip disagree", explain(finished))
 
 
-def _compile(sealer: Sealer, python: str, venv: Path) -> None:
-    """Relative names keep this release's path out of the byte code; a file that is no valid Python is not an error."""
+def compile_folder(sealer: Sealer, python: Path, folder: Path) -> None:
+    """Byte-compile all below ``folder``. A file that is no valid Python is not an error. Raises StepFailed.
+
+    Relative names keep the release's path out of the byte code, and unchecked hashes (PEP 552) keep it valid whatever
+    the clock says; with it in place nothing is ever written into a release later.
+    """
     code = (
         "import compileall,os,py_compile,sys;os.chdir(sys.argv[1]);"
         "compileall.compile_dir('.',quiet=2,workers=0,invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
     )
-    finished = sealer.run([python, "-I", "-S", "-c", code, str(site_packages(venv))], "compile")
+    finished = sealer.run([str(python), "-I", "-S", "-c", code, str(folder)], "compile")
     if finished.timed_out or finished.code < 0:
         raise StepFailed("compile", finished.cause(), "", finished.tail())
 

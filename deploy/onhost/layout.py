@@ -160,7 +160,7 @@ def read_json(path: Path) -> Dict[str, Any]:
     with open(fd, "rb") as file:
         value = json.loads(file.read().decode("utf-8"))
     if not isinstance(value, dict):
-        raise ValueError("%s does not hold a JSON object" % path)  # noqa: TRY004 - it is the file's content that is wrong
+        raise ValueError("%s does not hold a JSON object" % path)  # noqa: TRY004 - the content is wrong
     return cast("Dict[str, Any]", value)
 
 

@@ -111,7 +111,7 @@ class Conversation:
             raise
         except OSError as error:
             answer.update(ok=False, error={"kind": "failed", "step": op, "cause": str(error), "next": "", "log": []})
-        except Exception as error:  # noqa: BLE001 - a bug here must reach the operator, not a log on the host
+        except Exception as error:  # noqa: BLE001 - a bug must reach the operator
             log = traceback.format_exc().splitlines()[-30:]
             answer.update(ok=False, error={"kind": "bug", "step": op, "cause": repr(error), "next": "", "log": log})
         self._channel.send(answer)
@@ -144,7 +144,7 @@ class Conversation:
         self._target = self._manifest.targets[int(request["target"])]
         if self._manifest.release_id != request["release"]:
             raise NotNow("the manifest's digest names %s, not %s" % (self._manifest.release_id, request["release"]))
-        if marker.is_complete(self._session.layout, self._manifest.release_id):
+        if stage.is_present(self._session, self._manifest):
             return {"need": [], "problems": [], "present": True}
         problems = stage.problems(self._session, self._manifest, self._target)
         need = stage.needed(self._session, self._manifest, self._target)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set
+
+from deploy.wire.names import ReleaseId
 
 from .channel import Channel
 from .children import Children
@@ -57,6 +59,8 @@ class Session:
     program: str = ""
     policy: Policy = field(default_factory=Policy)
     journal: Optional[Journal] = None
+    verified: Set[ReleaseId] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    """Releases whose every byte was checked during this run, under its lock."""
     check: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -82,7 +86,7 @@ class Session:
             event["data"] = data
         try:
             self.channel.send(event)
-        except Exception:  # noqa: BLE001 - the line may be gone; settling goes on without an audience
+        except Exception:  # noqa: BLE001
             pass
 
     @contextmanager

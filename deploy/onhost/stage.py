@@ -10,19 +10,17 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Set
+from typing import Any, Dict, List, Mapping, Set, Tuple
 
 from deploy.wire.manifest import Manifest, Target
 
-from . import envs, hooks, marker, toolchain
+from . import envs, hooks, marker, toolchain, venvs
 from .hooks import Context
-from .install import install
+from .install import compile_folder, install
 from .layout import remove_tree
-from .sealed import Sealer, give_to_build_user, open_sealer, take_back, work_folder
+from .sealed import Sealer, open_sealer, work_folder
 from .session import Session, StepFailed
 from .wheels import Wheels
-
-__all__ = ["needed", "problems", "stage"]
 
 
 def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
@@ -44,11 +42,41 @@ def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
     return found
 
 
+def is_present(session: Session, manifest: Manifest) -> bool:
+    """Whether the release is here and every byte of it is right. One that rotted is swept, to be staged again.
+
+    Raises StepFailed where the one that rotted is live: nothing may be taken from under a running service.
+    """
+    release = manifest.release_id
+    if not marker.is_complete(session.layout, release):
+        return False
+    with session.step("verify", release):
+        wrong = _rotten(session, manifest)
+        if not wrong:
+            session.verified.add(release)
+            return True
+        if session.layout.link_target(session.layout.current) == release:
+            cause = "%s is live and no longer as it was staged: %s" % (release, "; ".join(wrong[:5]))
+            raise StepFailed("verify", cause, "deploy or roll back to another tag, then deploy this one again")
+        session.book.append("swept", release=release, cause="; ".join(wrong[:5]))
+        remove_tree(session.layout.release(release))
+        return False
+
+
+def _rotten(session: Session, manifest: Manifest) -> List[str]:
+    try:
+        return marker.differences(session.layout, marker.read(session.layout, manifest.release_id))
+    except marker.NotARelease as error:
+        return [str(error)]
+
+
 def needed(session: Session, manifest: Manifest, target: Target) -> List[Any]:
     """The digests this host lacks for the release: tree files, and archives unless their environment is here."""
     wanted = [file.sha256 for file in manifest.files]
     if envs.marker(session.layout, envs.env_key(target)) is None or manifest.settings["site_packages"] == "copy":
         wanted += sorted(target.packages)
+    elif not toolchain.is_here(session.layout, target):
+        wanted += target.toolchain
     return session.store.lacks(wanted)
 
 
@@ -56,8 +84,8 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
     """Stage and mark; returns the facts of the release. Raises StepFailed, LineLost; then nothing is left behind."""
     release = manifest.release_id
     folder = session.layout.release(release)
-    if marker.is_complete(session.layout, release):
-        return _already(session, manifest)
+    if marker.is_complete(session.layout, release):  # and intact: ``is_present`` looked, under this very lock
+        return dict(marker.read(session.layout, release).facts)
     session.book.append("stage", release=release, tag=manifest.tag, commit=manifest.commit)
     remove_tree(folder)
     work = work_folder(session, "stage")
@@ -65,7 +93,9 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
         folder.mkdir(mode=0o755)
         with session.step("unpack", "%d files" % len(manifest.files)):
             _unpack(session, manifest, folder / "src")
-        proof = _environment(session, manifest, target, work)
+        sealer, proof = _environment(session, manifest, target, work)
+        with session.step("compile", "src"):
+            compile_folder(sealer, folder / "venv" / "bin" / "python", folder / "src")
         with session.step("link", "shared"):
             _link_shared(session, manifest, folder / "src")
         hooks.run(session, context, manifest, "prepare")
@@ -76,6 +106,7 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
         with session.step("mark", release):
             _sync(session)
             marker.write(session.layout, manifest, selection, facts)
+            session.verified.add(release)
     except BaseException as error:
         _discard(session, release, error)
         raise
@@ -83,19 +114,6 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
         remove_tree(work)
     session.book.append("staged", release=release, sealed=facts["sealed"])
     return facts
-
-
-def _already(session: Session, manifest: Manifest) -> Dict[str, Any]:
-    with session.step("verify", manifest.release_id):
-        found = marker.read(session.layout, manifest.release_id)
-        wrong = marker.differences(session.layout, found)
-        if wrong:
-            raise StepFailed(
-                "verify",
-                "%s was staged before and is no longer intact: %s" % (manifest.release_id, "; ".join(wrong[:5])),
-                "run `fab deploy` of this tag with --restage while another release is live",
-            )
-    return dict(found.facts)
 
 
 def _discard(session: Session, release: Any, error: BaseException) -> None:
@@ -122,7 +140,7 @@ def _unpack(session: Session, manifest: Manifest, src: Path) -> None:
             session.store.copy_to(file.sha256, path, 0o755 if file.mode == "100755" else 0o644)
 
 
-def _environment(session: Session, manifest: Manifest, target: Target, work: Path) -> Dict[str, Any]:
+def _environment(session: Session, manifest: Manifest, target: Target, work: Path) -> Tuple[Sealer, Dict[str, Any]]:
     """Give the release its virtualenv: from the env store where the lock is known here, else built and installed."""
     venv = session.layout.release(manifest.release_id) / "venv"
     tools = toolchain.unpack(session, target)
@@ -133,7 +151,7 @@ def _environment(session: Session, manifest: Manifest, target: Target, work: Pat
     strength = str(known["sealed"]) if known else ""
     sealer = Sealer(session, work, tools, strength) if known else open_sealer(session, work, tools)
     with session.step("venv", "virtualenv"):
-        _make_venv(session, sealer, venv)
+        venvs.make(session, sealer, venv)
     before = envs.contents(venv)
     proof: Dict[str, Any] = {"sealed": sealer.strength, "env_key": key}
     if known:
@@ -147,18 +165,7 @@ def _environment(session: Session, manifest: Manifest, target: Target, work: Pat
         if shared:
             facts = {"sealed": sealer.strength, "packages": proof["packages"], "wheels": proof["wheels"]}
             shared = envs.capture(session.layout, key, venv, before, facts)
-    return dict(proof, env_shared=shared)
-
-
-def _make_venv(session: Session, sealer: Sealer, venv: Path) -> None:
-    venv.mkdir(mode=0o755)
-    give_to_build_user(session, venv)
-    arguments = ["--no-seed", "--no-periodic-update", "--app-data", str(sealer.work / "app-data")]
-    arguments += ["--no-vcs-ignore", "--python", sys.executable, str(venv)]
-    made = sealer.module("virtualenv", arguments, "virtualenv")
-    take_back(session, venv)
-    if not made.ok:
-        raise StepFailed("venv", "virtualenv: %s" % made.cause(), "", made.tail())
+    return sealer, dict(proof, env_shared=shared)
 
 
 def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:

@@ -15,7 +15,7 @@ from deploy.wire.names import Sha256
 
 from .children import Command, environment
 from .inventory import take_write_bits
-from .layout import remove_tree, write_durably
+from .layout import Layout, remove_tree, write_durably
 from .session import Session, StepFailed
 
 FORMAT = 1
@@ -29,10 +29,15 @@ def key(target: Target) -> str:
     )
 
 
+def is_here(layout: Layout, target: Target) -> bool:
+    """Whether the target's toolchain is unpacked here, complete."""
+    return (layout.envs / key(target) / MARKER).exists()
+
+
 def unpack(session: Session, target: Target) -> Path:
     """Give the folder to put first on ``sys.path``, unpacking where it is not here yet. Raises StepFailed, OSError."""
     final = session.layout.envs / key(target)
-    if (final / MARKER).exists():
+    if is_here(session.layout, target):
         return final
     remove_tree(final)
     with session.step("toolchain", ", ".join("%s %s" % (p.name, p.version) for p in _packages(target))):

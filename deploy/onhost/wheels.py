@@ -1,7 +1,7 @@
 """Wheels built here from vendored source archives, kept by archive, exact build environment and interpreter.
 
-Each sdist sees only a folder holding exactly its locked build environment as wheels already built, never the whole of
-vendor/, from which pip would choose freely. Self-hosting backends come first because their build list is empty.
+Each sdist sees only a virtualenv that holds exactly its locked build environment, from wheels already built, never
+the whole of vendor/, from which pip would choose freely. Self-hosting backends come first: they need nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import platform
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from deploy.wire.manifest import Archive, Package, Target, canonical
 from deploy.wire.names import Sha256
 
+from . import venvs
+from .children import Finished
 from .layout import read_json, remove_tree, write_durably
-from .sealed import Sealer, explain, give_to_build_user
+from .sealed import Sealer, explain, give_to_build_user, take_back
 from .session import Session, StepFailed
 from .store import hash_file
 
@@ -61,6 +63,7 @@ class Wheels:
         self._archives = archives
         self._sealer = sealer
         self._ready: Dict[Sha256, Wheel] = {}
+        self._builders: Dict[Tuple[str, ...], str] = {}
         self.built = 0
 
     def all_of(self, digests: Sequence[Sha256]) -> List[Wheel]:
@@ -104,24 +107,47 @@ class Wheels:
         return None
 
     def _build(self, package: Package, above: Sequence[Sha256]) -> Wheel:
-        needs = [self._wheel(need, above) for need in package.build]
+        python = self._builder(package, above)
         work = self._sealer.work / ("build-%s" % package.sha256[:12])
-        for folder in (work, work / "env", work / "out"):
+        for folder in (work, work / "out"):
             folder.mkdir(mode=0o755)
         give_to_build_user(self._session, work / "out")
-        link_wheels(needs, work / "env")
         source = work / self._archives[package.sha256].name
         self._session.store.copy_to(package.sha256, source, 0o444)
         label = "%s %s" % (package.name, package.version)
         with self._session.step("build", label):
-            arguments = ["wheel", "--no-deps", "--use-pep517", "--no-cache-dir", "-w", str(work / "out"), str(source)]
-            finished = self._sealer.pip(sys.executable, arguments, "build " + label, find=work / "env")
+            arguments = ["wheel", "--no-deps", "--no-build-isolation", "--check-build-dependencies", "--use-pep517"]
+            arguments += ["-w", str(work / "out"), str(source)]
+            finished = self._sealer.pip(python, arguments, "build " + label)
             made = sorted((work / "out").glob("*.whl"))
             if not finished.ok or len(made) != 1:
                 cause = "%s does not build: %s" % (label, finished.cause())
                 raise StepFailed("build", cause, _advice(finished.output, label), explain(finished))
             self.built += 1
             return self._keep(package, made[0])
+
+    def _builder(self, package: Package, above: Sequence[Sha256]) -> str:
+        """The python of a virtualenv that holds exactly this package's locked build environment, made once per set.
+
+        pip's own build isolation would install the set anew for every package: three times the work. What it would
+        hide (the host's site-packages) is not there either, and pip still checks that every requirement is met.
+        """
+        needs = [self._wheel(need, above) for need in package.build]
+        names = tuple(sorted(wheel.sha256 for wheel in needs))
+        if names not in self._builders:
+            folder = self._sealer.work / ("builder-%d" % len(self._builders))
+            python = str(venvs.make(self._session, self._sealer, folder))
+            if needs:
+                found = install_wheels(self._session, self._sealer, python, folder, needs, compiled=True)
+                if not found.ok:
+                    cause = "the build environment of %s %s does not install: %s" % (
+                        package.name,
+                        package.version,
+                        found.cause(),
+                    )
+                    raise StepFailed("build", cause, _advice(found.output, package.name), explain(found))
+            self._builders[names] = python
+        return self._builders[names]
 
     def _keep(self, package: Package, made: Path) -> Wheel:
         final = self._session.layout.wheels / wheel_key(self._target, package.sha256)
@@ -136,10 +162,27 @@ class Wheels:
         return Wheel(final / made.name, made.name, digest)
 
 
-def link_wheels(wheels: Sequence[Wheel], folder: Path) -> None:
-    """Make ``folder`` hold exactly these wheels, as hard links: a build user cannot enter the store."""
+def install_wheels(
+    session: Session, sealer: Sealer, python: str, venv: Path, wheels: Sequence[Wheel], *, compiled: bool
+) -> Finished:
+    """Install exactly these wheels, by hash, into the virtualenv of ``python``; pip sees no other file.
+
+    pip's own resolver stays on: a second opinion on the closure. Never raises for pip's exit status.
+    """
+    house = sealer.work / ("wheels-of-" + venv.name)
+    house.mkdir(mode=0o755)
+    lines: List[str] = []
     for wheel in wheels:
-        os.link(wheel.path, folder / wheel.name)
+        os.link(wheel.path, house / wheel.name)  # a hard link: a build user cannot enter the store
+        name, version = wheel.name.split("-")[:2]
+        lines.append("%s==%s --hash=sha256:%s\n" % (name, version, wheel.sha256))
+    requirements = house.with_suffix(".txt")
+    requirements.write_text("".join(lines), "utf-8")
+    give_to_build_user(session, venv)
+    arguments = ["install", "--only-binary", ":all:", "--require-hashes", "-r", str(requirements)]
+    finished = sealer.pip(python, arguments + ([] if compiled else ["--no-compile"]), "pip install", find=house)
+    take_back(session, venv)
+    return finished
 
 
 def _advice(output: str, label: str) -> str:

@@ -6,6 +6,7 @@ wherever they still fit; ``upgrade`` lets go of them.
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from deploy.errors import Refused
 from deploy.events import Emit, Notice
@@ -28,6 +30,8 @@ from .solve import Interpreter, Pin, Reached, Unsolvable, reach, solve
 from .source import WorkTree
 from .target import DEFAULT_GLIBC, TargetRules
 from .toolchain import toolchain
+
+_EXTRA = re.compile(r'extra\s*==\s*"([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -164,8 +168,8 @@ def _archive(chosen: Chosen, pin: Pin | None, extras: frozenset[str]) -> Archive
 
 
 def _counts(requirement: Requirement, extras: frozenset[str]) -> bool:
-    text = str(requirement.marker or "")
-    return "extra" not in text or any(f'"{extra}"' in text for extra in extras)
+    named = _EXTRA.findall(str(requirement.marker or ""))
+    return not named or any(canonicalize_name(extra) in extras for extra in named)
 
 
 def _asked(root: Path, requirements: str) -> lines.Asked:

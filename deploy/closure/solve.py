@@ -90,7 +90,7 @@ def reach(requirements: Iterable[Requirement], pins: Mapping[str, Pin], rules: T
         if name not in pins:
             continue
         mine, seen = needs.setdefault(name, set()), extras.setdefault(name, set())
-        for extra in {"", *requirement.extras} - seen:
+        for extra in {"", *map(canonicalize_name, requirement.extras)} - seen:
             seen.add(extra)
             asked = [Requirement(text) for text in pins[name].requires]
             found = [need for need in asked if rules.applies(need, [extra])]
@@ -117,7 +117,7 @@ def pooled(
         if pin is None:
             return None
         chosen[name] = pin
-        for extra in {"", *requirement.extras} - {known for at, known in seen if at == name}:
+        for extra in {"", *map(canonicalize_name, requirement.extras)} - {known for at, known in seen if at == name}:
             seen.add((name, extra))
             needs = (Requirement(text) for text in pin.requires)
             queue += [need for need in needs if rules.applies(need, [extra])]

@@ -69,22 +69,33 @@ def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.slow
-def test_lock_fetch_check_install(index: Folder, root: Path, make_sdist: Any) -> None:
+def test_lock_fetch_check_install(index: Folder, root: Path, make_sdist: Any, make_wheel: Any) -> None:
     """Lock, fetch and check close a set with dynamic build requirements, and plain pip installs its pins."""
     index.offer(
-        make_sdist("lib", "1.0", ["dep>=1"], ["minibackend"], files={"lib.py": "", "build-needs.txt": "stamp\n"}),
+        make_sdist(
+            "lib",
+            "1.0",
+            ["dep>=1", 'opt; extra == "fast_mode"', 'docs; extra == "docs"'],
+            ["minibackend"],
+            files={"lib.py": "", "build-needs.txt": "stamp\n"},
+            extra="Provides-Extra: fast_mode\n",
+            standard="2.1",
+        ),
+        make_wheel("opt", "1.0"),
         make_sdist("lib", "0.9"),
         make_sdist("dep", "1.2", [], ["minibackend"], files={"dep.py": ""}),
         make_sdist("stamp", "2.0", [], ["minibackend"], files={"stamp.py": ""}),
     )
-    ask(root, "Lib\n")
+    ask(root, "Lib[Fast-Mode]\n")
     locked = lock(root, "app", PYTHON, silent)
-    assert locked.changes == ("dep (new) -> 1.2", "lib (new) -> 1.0")
+    assert locked.changes == ("dep (new) -> 1.2", "lib (new) -> 1.0", "opt (new) -> 1.0")
     done = fetch(root, "app", silent)
     assert "stamp-2.0.tar.gz" in done.fetched
     found = check(WorkTree(root), "app")
     target = found.targets[0]
-    assert target.install == ("dep-1.2.tar.gz", "lib-1.0.tar.gz")
+    assert target.install == ("dep-1.2.tar.gz", "opt-1.0-py3-none-any.whl", "lib-1.0.tar.gz")
+    # What old metadata cannot be trusted for is in the lock, without what only unused extras want.
+    assert found.archives["lib-1.0.tar.gz"].requires == ("dep>=1", 'opt; extra == "fast_mode"')
     assert target.builds["lib-1.0.tar.gz"].dynamic == ("stamp",)
     assert target.builds["lib-1.0.tar.gz"].environment == ("minibackend-1.0.tar.gz", "stamp-2.0.tar.gz")
     assert str(index.folder) not in (root / "requirements/pylock.app.toml").read_text()

@@ -42,6 +42,8 @@ class Request:
     hosts: tuple[str, ...] | None
     operator: str
     fabric_config: Any = None
+    dry: bool = False
+    """Contact nobody: deploy only."""
 
 
 def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = False, wait_s: float = 0) -> RunEnded:
@@ -190,8 +192,9 @@ def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) ->
         emit,
         operator=request.operator,
         program=(program.data, program.sha256),
-        open_pipe=opener(request.fabric_config),
+        open_pipe=opener(request.fabric_config, dry=request.dry),
         narrowed=request.hosts is not None,
+        dry=request.dry,
         **named,
     )
 

@@ -34,12 +34,14 @@ class FleetRun:
         program: tuple[bytes, str],
         open_pipe: Opener,
         narrowed: bool = False,
+        dry: bool = False,
         tag: str | None = None,
         release: str | None = None,
     ) -> None:
         self.verb, self.stage, self.emit, self.tag, self.release = verb, stage, emit, tag, release
         names = ",".join(host.name for host in stage.hosts)
         self.where = f"--stage {stage.name}" + (f" --hosts {names}" if narrowed else "")
+        self._dry = dry
         self._began = time.monotonic()
         self._open = open_pipe
         self._run = Run(secrets.token_hex(8), operator, verb, stage.name, *program)
@@ -83,6 +85,8 @@ class FleetRun:
         undo: str = "",
     ) -> RunEnded:
         """Tell every host's outcome and the closing block."""
+        if self._dry:
+            verdict, undo = f"dry run, no host was contacted; otherwise: {verdict}", ""
         for outcome in outcomes:
             self.emit(HostEnded(outcome.host, str(outcome.outcome), outcome.detail))
         ended = RunEnded(

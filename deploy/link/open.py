@@ -1,20 +1,23 @@
-"""Choose how a host is reached: over SSH, or as a directory of this machine."""
+"""Choose how a host is reached: over SSH, as a directory of this machine, or (dry) not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from deploy.link.dry import DryPipe
 from deploy.link.local import LocalPipe
 from deploy.link.pipe import Pipe
 from deploy.link.ssh import Address, connect
 from deploy.settings import HostSettings
 
 
-def opener(config: Any = None) -> Callable[[HostSettings, str], Pipe]:
+def opener(config: Any = None, *, dry: bool = False) -> Callable[[HostSettings, str], Pipe]:
     """Give the function that opens a pipe to one host. ``config`` is Fabric's: ssh_config and gateways count."""
 
     def open_pipe(host: HostSettings, line: str) -> Pipe:
+        if dry:
+            return DryPipe(host)
         if host.local:
             return LocalPipe(line)
         deadlines = host.deadlines

@@ -171,6 +171,7 @@ def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
         hosts=wanted,
         operator=f"{_user()}@{socket.gethostname()}",
         fabric_config=c.config,
+        dry=bool(cast("Any", c.config).run.dry),
     )
 
 

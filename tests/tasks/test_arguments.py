@@ -113,7 +113,7 @@ def test_flags_of_fab_itself_stay_where_they_are(recording: Fab) -> None:
             "stage 'staging' is followed by stage 'production'; write the command between them",
         ),
         ("--help bakc", "no task 'bakc'; did you mean 'back'?"),
-        ("--dry ship", "--dry does not reach ship; `fab check` looks without changing anything"),
+        ("--dry ship", "--dry is for deploy; ship has none, and `fab check` changes nothing"),
         ("-f none.yaml ship", "no such settings file: 'none.yaml' (-f)"),
         ("ship -H a --hosts b", "ship: hosts are named twice, by -H and by --hosts"),
         ("own", "'own' did not receive required positional arguments: 'name'"),

@@ -116,10 +116,13 @@ def link(layout: Layout, key: str, venv: Path) -> None:
 
 def _script(data: bytes, prefix: bytes) -> bytes:
     """Fill a template in. A first line too long for the kernel, or with a space, becomes pip's own /bin/sh form."""
-    first, _, rest = data.replace(_PLACE, prefix).partition(b"\n")
+    data = data.replace(_PLACE, prefix)
+    first, _, rest = data.partition(b"\n")
     if not first.startswith(b"#!" + prefix) or (len(first) <= SHEBANG_BYTES and b" " not in prefix):
-        return first + b"\n" + rest
-    return b"#!/bin/sh\n'''exec' \"" + first[2:] + b'" "$0" "$@"\n\' \'\'\'\n' + rest
+        return data
+    interpreter, _, option = first[2 + len(prefix) :].partition(b" ")
+    words = b'"%s%s" %s' % (prefix, interpreter, option + b" " if option else b"")
+    return b"#!/bin/sh\n'''exec' " + words + b"\"$0\" \"$@\"\n' '''\n" + rest
 
 
 def contents(venv: Path) -> Set[str]:

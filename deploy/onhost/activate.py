@@ -13,8 +13,9 @@ from deploy.wire.names import ReleaseId, parse_release_id
 
 from . import health, hooks, live, marker, switch
 from .health import Answer
-from .history import Record, fold
+from .history import Record, fold, rollback_target
 from .hooks import Configured, Context
+from .layout import unlink_if_there
 from .marker import NotARelease, Release
 from .session import Session, StepFailed
 
@@ -56,7 +57,7 @@ def activate(session: Session, context: Context, release: ReleaseId, operator: O
         context=_context_json(context),
         **{"from": came_from},
     )
-    session.check = lambda: None  # from here on the host finishes or returns, whoever still listens
+    session.check = _unheard
     try:
         if came_from != release:
             with session.step("switch", release):
@@ -80,23 +81,23 @@ def confirm(session: Session, proof: str, why: str = "") -> None:
     """Settle an open switch as good: the release counts as live from here on."""
     intent = _open(session)
     release = parse_release_id(intent["to"])
-    came_from = intent.get("from")
     session.book.append("confirmed", release=release, verb=intent["verb"], proof=proof, why=why)
-    _keep_previous(session, came_from)
+    _keep_previous(session, release)
 
 
 def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
     """Return from an open switch to the release it came from, restart that, check it. Raises Stuck."""
     intent = _open(session)
+    session.check = _unheard
     release, came_from = parse_release_id(intent["to"]), intent.get("from")
     context = _context(intent["context"])
     operator: Operator = intent["operator"]
     session.tell("return", "started", "to %s" % (came_from or "nothing live, as before"), cause=failure.to_json())
     try:
         if came_from:
-            old = parse_release_id(came_from)
-            switch.point(session.layout, session.layout.current, old)
-            _bring_up(session, context, marker.read(session.layout, old), operator)
+            old = marker.read(session.layout, parse_release_id(came_from))
+            switch.point(session.layout, session.layout.current, old.id)
+            _bring_up(session, context, old, operator)
         else:
             _stop(session, context, release, operator)
             switch.withdraw(session.layout)
@@ -116,15 +117,22 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
     """Decide an open switch without its operator: a healthy release stays, an unhealthy one goes back. Raises Stuck."""
     intent = _open(session)
     release = parse_release_id(intent["to"])
-    session.check = lambda: None
+    session.check = _unheard
+    # Killed before the restart, the process of the old release would answer, and be taken for the new one.
+    settled = _healthy if fold(session.book.records).restarted == release else _bring_up
     try:
         found = marker.read(session.layout, release)
-        proof = _healthy(session, _context(intent["context"]), found, intent["operator"])
+        proof = settled(session, _context(intent["context"]), found, intent["operator"])
     except (NotARelease, StepFailed, OSError) as error:
         failure = error if isinstance(error, StepFailed) else StepFailed("settle", str(error))
         return give_back(session, failure)
     confirm(session, proof, why)
     return {"outcome": "live", "release": release, "from": intent.get("from"), "proof": proof, "settled": why}
+
+
+def finish_return(session: Session, why: str) -> Dict[str, Any]:
+    """Return once more from a switch whose return was cut short. Raises Stuck."""
+    return give_back(session, StepFailed("recover", why))
 
 
 def run_failed_hooks(session: Session, context: Context, release: ReleaseId) -> None:
@@ -148,6 +156,7 @@ def probe_live(session: Session, context: Context, release: Release, operator: O
 def _bring_up(session: Session, context: Context, release: Release, operator: Operator) -> str:
     if operator.get("restart"):
         _command(session, context, release, operator["restart"], "restart")
+        session.book.append("restarted", release=release.id)
     return _healthy(session, context, release, operator)
 
 
@@ -215,13 +224,22 @@ def _interpreter_runs(session: Session, release: Release) -> None:
         )
 
 
-def _keep_previous(session: Session, came_from: Optional[str]) -> None:
-    """``previous`` is a convenience for people; the journal decides. Failing to write it is only told."""
+def _keep_previous(session: Session, release: ReleaseId) -> None:
+    """Show people where a bare rollback would go. The journal decides; failing to write it is only told."""
+    layout = session.layout
+    complete = [name for name in layout.present() if marker.is_complete(layout, name)]
+    target = rollback_target(fold(session.book.records), release, complete)
     try:
-        if came_from:
-            switch.point(session.layout, session.layout.previous, parse_release_id(came_from))
+        if target:
+            switch.point(layout, layout.previous, target)
+        else:
+            unlink_if_there(layout.previous)
     except (OSError, switch.NotSwitched) as error:
         session.tell("previous", "warned", str(error))
+
+
+def _unheard() -> None:
+    """After the switch the host finishes or returns, whoever still listens."""
 
 
 def _open(session: Session) -> Record:

@@ -30,11 +30,16 @@ class Past:
 
 @dataclass
 class History:
-    """All releases' pasts, and the switch that nobody has settled yet."""
+    """All releases' pasts, and the switch that nobody has settled yet.
+
+    Of that switch: whether it happened, which release was restarted last, and whether returning from it failed.
+    """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     open_switch: Optional[Record] = None
     switched: bool = False
+    restarted: str = ""
+    stuck: bool = False
 
     def past(self, release: str) -> Past:
         return self.releases.setdefault(release, Past())
@@ -86,11 +91,20 @@ def _staged(history: History, record: Record, _operator: str) -> None:
 
 
 def _switch(history: History, record: Record, _operator: str) -> None:
-    history.open_switch, history.switched = record, False
+    history.open_switch, history.switched, history.restarted, history.stuck = record, False, "", False
 
 
 def _switched(history: History, _record: Record, _operator: str) -> None:
     history.switched = True
+
+
+def _restarted(history: History, record: Record, _operator: str) -> None:
+    history.restarted = record["release"]
+
+
+def _stuck(history: History, record: Record, _operator: str) -> None:
+    history.past(record["release"]).bad = True
+    history.stuck = True
 
 
 def _confirmed(history: History, record: Record, _operator: str) -> None:
@@ -124,6 +138,8 @@ _READERS = {
     "staged": _staged,
     "switch": _switch,
     "switched": _switched,
+    "restarted": _restarted,
+    "stuck": _stuck,
     "confirmed": _confirmed,
     "returned": _returned,
     "not-switched": _cancelled,

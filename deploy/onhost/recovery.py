@@ -21,7 +21,7 @@ from .session import Session
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do: ``cancel`` or ``settle`` the open switch, or ``sweep`` a BROKEN release."""
+    """One thing to do: ``settle``, ``return`` or ``cancel`` the open switch, or ``sweep`` a BROKEN release."""
 
     do: str
     release: str
@@ -34,8 +34,16 @@ def plan(history: History, current: Optional[ReleaseId], broken: Sequence[Releas
     switch = history.open_switch
     if switch is not None:
         to, came_from = switch["to"], switch.get("from")
-        if current == to and to != came_from:
+        if history.stuck:
+            # Tried once and left to a person, who may now deploy what mends it.
+            actions.append(Action("cancel", to, "neither %s nor the release before it came up" % to))
+        elif to == came_from:
+            actions.append(Action("cancel", to, "%s was live before and still is" % to))
+        elif current == to:
             actions.append(Action("settle", to, "unconfirmed: switched to %s, and nobody confirmed it" % to))
+        elif history.switched:
+            # The link is back, but nobody knows whether the service was restarted since.
+            actions.append(Action("return", to, "returning from %s was cut short" % to))
         else:
             actions.append(Action("cancel", to, "the switch to %s did not happen" % to))
     actions += [Action("sweep", release, "has no marker") for release in broken if release != current]
@@ -62,8 +70,9 @@ def recover(session: Session) -> List[Dict[str, Any]]:
         session.tell("recover", "started", "%s %s: %s" % (action.do, action.release, action.why))
         if action.do == "cancel":
             session.book.append("not-switched", release=action.release, cause=action.why)
-        elif action.do == "settle":
-            done.append(activate.settle(session, action.why))
+        elif action.do in ("settle", "return"):
+            settled = activate.settle if action.do == "settle" else activate.finish_return
+            done.append(settled(session, action.why))
             session.check = session.channel.check
             continue
         else:

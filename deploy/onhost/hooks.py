@@ -103,25 +103,14 @@ def configured(
 
 
 def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, str]:
-    """Parse ``env_files`` as data: NAME=VALUE lines, optional quotes and ``export``; no shell, no expansion.
-
-    A file that is not there gives nothing. Names are relative to ROOT.
-    """
+    """Read what ``env_files`` say, as data. A file that is not there gives nothing; names are relative to ROOT."""
     values: Dict[str, str] = {}
     for name in settings.get("env_files", []):
         try:
             text = (layout.root / name).read_text("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             continue
-        for line in text.splitlines():
-            key, sign, value = line.strip().partition("=")
-            key = key[7:].strip() if key.startswith("export ") else key.strip()
-            if not sign or not key.isidentifier():
-                continue
-            value = value.strip()
-            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-                value = value[1:-1]
-            values[key] = value
+        values.update(commands.parse_env_file(text))
     return values
 
 

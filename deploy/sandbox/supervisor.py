@@ -25,9 +25,12 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from deploy.wire import commands
+
 from . import processes
 from .hosts import Host, Sandbox
 
+STAGE = "sandbox"
 _START_S = 60.0
 """How long a new process may take until it answers: cold imports of a large application on a busy machine."""
 _DRAIN_S = 35.0
@@ -79,7 +82,7 @@ class Supervisor:
         argv = shlex.split(host.service or "")
         script = release / "venv/bin" / argv[0]
         argv[0] = str(script) if script.exists() else argv[0]
-        environment = {**host.environment(), **_environment(release, host.name), "DEPLOY_ROOT": str(host.root)}
+        environment = {**host.environment(), **_environment(host, release), "DEPLOY_ROOT": str(host.root)}
         environment["PATH"] = f"{release}/venv/bin:{environment['PATH']}"
         # Whoever runs the sandbox as root may write into a staged release, and bytecode would change it.
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -133,15 +136,18 @@ def _current(root: Path) -> Path | None:
     return link.resolve(strict=True) if link.exists() else None
 
 
-def _environment(release: Path, host: str) -> dict[str, str]:
-    """The release's own ``environment`` for this host. On a real host the service unit says what the service gets."""
+def _environment(host: Host, release: Path) -> dict[str, str]:
+    """Give what the release's own settings say for the service: ``environment`` and ``env_files``."""
+    found: dict[str, str] = {}
     try:
-        manifest = json.loads((release / "release.json").read_text(encoding="utf-8"))["manifest"]
-        levels = manifest["settings"]["environment"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    wanted = ("app", "stage:sandbox", f"host:sandbox/{host}")
-    return {key: str(value) for level in wanted for key, value in levels.get(level, {}).items()}
+        settings = json.loads((release / "release.json").read_text(encoding="utf-8"))["manifest"]["settings"]
+    except FileNotFoundError:
+        return found
+    found.update(commands.environment_of(settings, commands.levels(STAGE, (), host.name)))
+    for name in settings.get("env_files", []):
+        with contextlib.suppress(FileNotFoundError):
+            found.update(commands.parse_env_file((host.root / name).read_text(encoding="utf-8")))
+    return found
 
 
 @contextlib.contextmanager

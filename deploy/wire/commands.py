@@ -57,6 +57,21 @@ def environment_of(settings: Mapping[str, Any], applying: Sequence[str]) -> Dict
     return merged
 
 
+def parse_env_file(text: str) -> Dict[str, str]:
+    """Read an env file as data: NAME=VALUE lines, optional quotes and ``export``; no shell, no expansion."""
+    values: Dict[str, str] = {}
+    for line in text.splitlines():
+        key, sign, value = line.strip().partition("=")
+        key = key[7:].strip() if key.startswith("export ") else key.strip()
+        if not sign or not key.isidentifier():
+            continue
+        value = value.strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[key] = value
+    return values
+
+
 def _hook(value: Mapping[str, Any]) -> Hook:
     run = value["run"]
     return Hook(

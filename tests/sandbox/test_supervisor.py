@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+
+APP_THAT_TELLS = """
+import os
+told = ", ".join(os.environ[name] for name in ("WHO", "COLOUR", "SECRET"))
+def application(environ, start):
+    start("200 OK", [("Content-Type", "text/plain")])
+    return [told.encode() if environ["REQUEST_METHOD"] != "HEAD" else b""]
+"""
 
 
 def answer(host: Any) -> str:
@@ -27,7 +36,7 @@ def run(host: Any, verb: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def readers(host: Any) -> Iterator[tuple[list[str], list[str]]]:
+def readers(host: Any) -> Generator[tuple[list[str], list[str]]]:
     """Ask without a pause, four at a time; yields the answers and the failures."""
     stop, seen, failed = threading.Event(), list[str](), list[str]()
 
@@ -92,6 +101,19 @@ def test_a_release_that_cannot_start_leaves_the_old_one_serving(served: Any) -> 
     assert failed == []
     assert set(seen) == {"good"}
     assert running(served) == {"good"}
+
+
+def test_the_service_gets_the_releases_environment_and_env_files(served: Any) -> None:
+    """As a service unit would name them: settings narrow by level, and secrets come from the host's own file."""
+    release = served.release("one", app=APP_THAT_TELLS)
+    levels = {"app": {"WHO": "everybody", "COLOUR": "green"}, "host:sandbox/sandbox-1": {"WHO": "the first"}}
+    settings = {"environment": levels, "env_files": ["shared/.env", "shared/absent"]}
+    (release / "release.json").write_text(json.dumps({"format": 1, "manifest": {"settings": settings}}))
+    (served.root / "shared").mkdir()
+    (served.root / "shared" / ".env").write_text("# a comment\nexport SECRET='a b'\n")
+    served.point("one")
+    assert run(served, "restart").returncode == 0
+    assert answer(served) == "the first, green, a b"
 
 
 def test_without_current_a_restart_stops(served: Any) -> None:

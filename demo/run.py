@@ -27,6 +27,7 @@ from deploy import sandbox
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent / ".demo"
 FAB = str(Path(sys.executable).with_name("fab"))
+SHOWN_FAB = shlex.quote(os.path.relpath(FAB, PROJECT))
 ENVIRONMENT = {
     **os.environ,
     **{f"GIT_{who}_NAME": "Demo" for who in ("AUTHOR", "COMMITTER")},
@@ -239,9 +240,10 @@ def demo() -> None:
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     say(f"Done in {minutes} min {seconds} s. It is all still up:")
     print(f"  the page        {first}")
-    print(f"  look around     cd {PROJECT}, then fab status, fab deploy:v2, fab rollback, fab --list")
-    print(f"                  ({FAB}; .sandbox/host-1/root is what a host looks like)")
-    print(f"  stop            cd {PROJECT} && {FAB} sandbox.down")
+    print(f"  look around     cd {shlex.quote(str(PROJECT))}")
+    print(f"                  {SHOWN_FAB} status   (or deploy:v2, rollback, log, --list)")
+    print("                  ls -l .sandbox/host-1/root   (what a host looks like)")
+    print(f"  stop            {SHOWN_FAB} sandbox.down   (there; with --remove it deletes the hosts, too)")
 
 
 if __name__ == "__main__":
@@ -249,7 +251,8 @@ if __name__ == "__main__":
         demo()
     except NotAsSaid as error:
         print(
-            f"\n✗ not as said: {error}\n  all is left as it is; stop it with: cd {PROJECT} && {FAB} sandbox.down",
+            f"\n✗ not as said: {error}\n  all is left as it is;",
+            f"stop it with: cd {shlex.quote(str(PROJECT))} && {SHOWN_FAB} sandbox.down",
             file=sys.stderr,
         )
         sys.exit(1)

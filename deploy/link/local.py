@@ -26,11 +26,17 @@ class LocalPipe:
 
     def send(self, data: memoryview) -> int:
         assert self._child.stdin
-        return self._child.stdin.write(data) or 0
+        try:
+            return self._child.stdin.write(data) or 0
+        except ValueError as error:  # closed meanwhile, by ``close`` in another thread
+            raise OSError(str(error)) from error
 
     def receive(self, size: int) -> bytes:
         assert self._child.stdout
-        return self._child.stdout.read(size) or b""
+        try:
+            return self._child.stdout.read(size) or b""
+        except ValueError as error:
+            raise OSError(str(error)) from error
 
     def ending(self) -> tuple[int | None, str]:
         try:

@@ -63,6 +63,18 @@ class HostBytes:
 
 
 @dataclass(frozen=True)
+class HostCost:
+    """What one run cost on one host. Bytes as counted before SSH; a round trip is one request and its answer."""
+
+    host: str
+    connections: int
+    execs: int
+    round_trips: int
+    bytes_sent: int
+    bytes_received: int
+
+
+@dataclass(frozen=True)
 class HostEnded:
     """One host's outcome. ``outcome`` is a word of ``deploy.fleet.outcomes.Outcome``."""
 
@@ -89,5 +101,5 @@ class RunEnded:
     tag: str | None = None
 
 
-Event = RunStarted | Notice | FleetStep | HostStep | HostBytes | HostEnded | RunEnded
+Event = RunStarted | Notice | FleetStep | HostStep | HostBytes | HostCost | HostEnded | RunEnded
 Emit = Callable[[Event], None]

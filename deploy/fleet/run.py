@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from deploy.errors import ExitCode
-from deploy.events import Emit, HostEnded, Notice, RunEnded
+from deploy.events import Emit, HostCost, HostEnded, Notice, RunEnded
 from deploy.fleet.fanout import Results
 from deploy.fleet.host import Host, Opener, Run
 from deploy.fleet.outcomes import HostOutcome, Outcome, exit_code, problems
@@ -86,7 +87,10 @@ class FleetRun:
     ) -> RunEnded:
         """Tell every host's outcome and the closing block."""
         if self._dry:
-            verdict, undo = f"dry run, no host was contacted; otherwise: {verdict}", ""
+            verdict, undo, code = f"dry run, no host was contacted; otherwise: {verdict}", "", ExitCode.OK
+            outcomes = [HostOutcome(o.host, Outcome.ANSWERED, "was not contacted") for o in outcomes]
+        for host in self.phases.hosts:
+            self.emit(HostCost(host.name, **asdict(host.counters)))
         for outcome in outcomes:
             self.emit(HostEnded(outcome.host, str(outcome.outcome), outcome.detail))
         ended = RunEnded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploy.errors import DeployError, ExitCode
-from deploy.events import Event, FleetStep, HostBytes, HostEnded, HostStep, Notice, RunEnded, RunStarted
+from deploy.events import Event, FleetStep, HostBytes, HostCost, HostEnded, HostStep, Notice, RunEnded, RunStarted
 from deploy.report.text import duration, escape, hosts, lines, size
 
 
@@ -32,6 +32,8 @@ def describe(event: Event, *, started: bool = False) -> list[str]:
         case HostBytes():
             whole = event.sent >= event.total > 0
             return [f"{escape(event.host)}: sent {size(event.total)}"] if whole else []
+        case HostCost():
+            return []  # for the log and for machines
         case HostEnded():
             return _tell(event.host, f"outcome {escape(event.outcome)}", event.detail)
         case RunEnded():

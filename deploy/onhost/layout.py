@@ -57,8 +57,19 @@ class Layout:
             (self.tmp, 0o711),
         ):
             made = _make_folder(folder)
-            if made or folder != self.shared:  # an operator may have opened shared/ for the app on purpose
+            if folder != self.shared:
                 _set_mode(folder, mode)
+            elif made:  # an operator may have opened an older one for the app on purpose
+                self.open_to_app(folder, mode)
+
+    def open_to_app(self, folder: Path, mode: int) -> None:
+        """Give a new folder the mode and ROOT's own group, which is the app's: a new folder has its maker's."""
+        group = self.root.stat().st_gid
+        if folder.stat().st_gid != group:
+            # A deploy user who is not in that group cannot hand anything to it: the folder stays its own.
+            with contextlib.suppress(PermissionError):
+                os.chown(folder, -1, group)
+        folder.chmod(mode)
 
     def problems(self) -> List[str]:
         """What about ROOT makes any change refused, in words an operator can act on."""

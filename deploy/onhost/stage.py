@@ -174,7 +174,7 @@ def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
         folder = session.layout.shared / name
         if not folder.exists():
             folder.mkdir(parents=True)
-            folder.chmod(0o2770)
+            session.layout.open_to_app(folder, 0o2770)
     for name in [*shared["dirs"], *shared["files"]]:
         link = src / name
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,12 @@ class Journal:
 
     def append(self, what: str, **fields: Any) -> Record:
         """Write one record durably and return it. Raises OSError where even the reserved space is gone."""
+        record = self.note(what, **fields)
+        os.fsync(self._fd)
+        return record
+
+    def note(self, what: str, **fields: Any) -> Record:
+        """Write a record that means nothing after a reboot: it outlives this process, perhaps not a power cut."""
         self._seq += 1
         record: Record = {"format": FORMAT, "seq": self._seq, "run": self._run, "at": round(time.time(), 3)}
         record["what"] = what
@@ -82,7 +88,6 @@ class Journal:
         if os.write(self._fd, data) != len(data):
             raise OSError(28, "the journal could not be written whole", str(self.path))
         self._torn = False
-        os.fsync(self._fd)
         self.records.append(record)
         return record
 

@@ -13,9 +13,9 @@ from typing import Any, Dict, List, Optional, Sequence
 from deploy.wire.names import ReleaseId
 
 from . import activate, envs, marker, toolchain
-from .children import end_tree, survivors
 from .history import History, fold
 from .layout import Layout, remove_tree, unlink_if_there
+from .processes import end_tree, survivors, unfinished
 from .session import Session
 
 
@@ -90,6 +90,8 @@ def _end_survivors(session: Session, done: List[Dict[str, Any]]) -> None:
         if ended:
             session.book.append("ended", kind=kind, pids=ended[:50])
             done.append({"do": "end", "kind": kind, "pids": ended[:50]})
+    for record in unfinished(session.book.records):
+        session.book.note("child-done", child=record["seq"])
 
 
 def _sweep_scratch(layout: Layout) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 from urllib.parse import quote
 
-from .children import BUILD_MARK, Command, Finished, environment
+from .children import Command, Finished, environment
 from .launcher import CANNOT_SEAL
+from .processes import BUILD_MARK
 from .session import Session, StepFailed
 
 BOGUS_INDEX = "file:///not-in-vendor"

@@ -1,0 +1,137 @@
+"""Processes as proc(5) shows them: who is whose child, what earlier runs left running, and ending it whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import Dict, List, NamedTuple, Optional, Sequence
+
+from .journal import Record
+
+
+class Process(NamedTuple):
+    """A process that cannot be mistaken for a later one with the same pid: pid and start time (proc(5), field 22)."""
+
+    pid: int
+    start: int
+
+
+def boot_id() -> str:
+    """Give this boot's id: a pid of an earlier boot means nothing."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def identify(pid: int) -> Optional[Process]:
+    """The process that has this pid now, or None."""
+    fields = _stat(pid)
+    return Process(pid, int(fields[19])) if fields and fields[0] != "Z" else None
+
+
+def children_of(pid: int) -> List[Process]:
+    """Direct children, zombies included."""
+    found: List[Process] = []
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields and int(fields[1]) == pid:
+            found.append(Process(int(name), int(fields[19])))
+    return found
+
+
+def _stat(pid: int) -> Optional[List[str]]:
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].decode("ascii").split()
+    except (OSError, ValueError):
+        return None
+
+
+BUILD_MARK = "SEALED_DEPLOY_BUILD"
+"""Every sealed child carries this variable, so that one that left its session is still found after a crash."""
+
+
+def unfinished(records: Sequence[Record]) -> List[Record]:
+    """Children of this boot whose end nobody wrote down: the run was killed while they ran."""
+    boot = boot_id()
+    done = {record["child"] for record in records if record["what"] == "child-done"}
+    return [r for r in records if r["what"] == "child" and r.get("boot") == boot and r["seq"] not in done]
+
+
+def survivors(records: Sequence[Record], root: str) -> Dict[str, List[Process]]:
+    """What earlier runs on this ROOT left running, by kind (``build``, ``hook``).
+
+    A child's descendants keep its session, and a session's id is not given to another process while one of them
+    lives (setsid(2)); later it may be, to anybody: so children that ended are not looked for, and a leader that
+    started at another time is somebody else. Builds that left their session still carry BUILD_MARK.
+    """
+    sessions = {record["pid"]: record for record in unfinished(records)}
+    found: Dict[str, List[Process]] = {"build": [], "hook": []}
+    mark = ("%s=%s" % (BUILD_MARK, root)).encode("utf-8", "surrogateescape")
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if not fields or fields[0] == "Z":
+            continue
+        process = Process(int(name), int(fields[19]))
+        record = sessions.get(int(fields[3]))
+        if record is not None and process.start >= record["start"] and _leads(record):
+            found[record["kind"]].append(process)
+        elif mark in _environ(process.pid):
+            found["build"].append(process)
+    return found
+
+
+def _leads(record: Record) -> bool:
+    leader = identify(record["pid"])
+    return leader is None or leader.start == record["start"]
+
+
+def _environ(pid: int) -> List[bytes]:
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def end_tree(top: Process) -> List[int]:
+    """Kill a process, its session and all its descendants; returns the pids. Stops each before it can fork on."""
+    ended: List[int] = []
+    waiting = [top]
+    while waiting:
+        process = waiting.pop()
+        if identify(process.pid) != process:
+            continue
+        try:
+            os.kill(process.pid, signal.SIGSTOP)
+        except (ProcessLookupError, PermissionError):
+            continue
+        waiting += list(children_of(process.pid))
+        waiting += _session_of(process.pid)
+        kill(process.pid)
+        ended.append(process.pid)
+        _wait_gone(process)
+    return ended
+
+
+def _session_of(sid: int) -> List[Process]:
+    found: List[Process] = []
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields and int(fields[3]) == sid and int(name) != sid:
+            found.append(Process(int(name), int(fields[19])))
+    return found
+
+
+def _wait_gone(process: Process) -> None:
+    for _ in range(500):
+        if identify(process.pid) != process:
+            return
+        time.sleep(0.002)
+
+
+def kill(pid: int) -> None:
+    """Kill one process; one that is gone, or somebody else's, is left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)

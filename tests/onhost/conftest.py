@@ -18,6 +18,7 @@ from deploy.onhost.children import become_subreaper
 from deploy.onhost.hooks import Context
 from deploy.onhost.journal import Journal
 from deploy.onhost.layout import Layout, remove_tree
+from deploy.onhost.seal import PR_SET_CHILD_SUBREAPER, prctl
 from deploy.onhost.session import Policy, Session
 from deploy.wire.manifest import Manifest, TreeFile
 from deploy.wire.names import ReleaseId, sha256
@@ -44,13 +45,14 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
     remove_tree(root)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def program_fd() -> Iterator[int]:
     """The host program as it is shipped, in memory, as on a host; this process reaps orphans, as onhost does."""
     fd = os.memfd_create("onhost", 0)
     os.write(fd, host_program().data)
     become_subreaper()
     yield fd
+    prctl(PR_SET_CHILD_SUBREAPER, 0)
     os.close(fd)
 
 

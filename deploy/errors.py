@@ -1,5 +1,7 @@
 """The few typed errors of the control side, and the exit code each one ends a command with.
 
+A run that reached hosts ends with events.RunEnded instead, whose code ``deploy.fleet.outcomes`` decides.
+
 Every error an operator can meet says three things: what is true of the service now, why, and the
 next command. Anything else is a bug and crashes into the one boundary in ``deploy.tasks``.
 """
@@ -64,24 +66,6 @@ class Refused(DeployError):
     """Usage, settings, tag or closure is not acceptable; no host was contacted."""
 
     exit_code = ExitCode.REFUSED
-
-
-class Returned(DeployError):
-    """Failed after the switch; every host is back on its own previous release."""
-
-    exit_code = ExitCode.RETURNED
-
-
-class Mixed(DeployError):
-    """Hosts differ, or the state of at least one is unknown. A person must look."""
-
-    exit_code = ExitCode.MIXED
-
-
-class Locked(DeployError):
-    """Another run holds the lock of at least one host."""
-
-    exit_code = ExitCode.LOCKED
 
 
 class Interrupted(DeployError):

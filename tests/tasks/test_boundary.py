@@ -33,8 +33,8 @@ def refuse(c):
 
 
 @fleet_task()
-def mixed(c):
-    raise errors.Mixed("web-1 serves v2, web-2 v1", "web-2 lost its line", "fab status")
+def failing(c):
+    raise errors.Failed("web-1 serves v2, web-2 v1", "web-2 lost its line", "fab status")
 
 
 @fleet_task()
@@ -72,7 +72,7 @@ def theirs(c):
     raise RuntimeError("the user's own bug")
 
 
-ns = namespace(refuse, mixed, bug, slow, run, command, loud, theirs)
+ns = namespace(refuse, failing, bug, slow, run, command, loud, theirs)
 '''
 
 
@@ -94,12 +94,12 @@ def test_an_expected_error_is_its_lines_and_its_code(failing: Fab) -> None:
         "  - second\\x1b[31m",
         "next: correct them",
     ]
-    assert failing("mixed").code == 4
+    assert failing("failing").code == 1
 
 
 def test_an_error_stops_the_tasks_behind_it(failing: Fab) -> None:
-    """`fab refuse mixed` never starts the second."""
-    ended = failing("refuse", "mixed")
+    """`fab refuse failing` never starts the second."""
+    ended = failing("refuse", "failing")
     assert ended.code == 2
     assert "web-1" not in ended.err
 

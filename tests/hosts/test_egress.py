@@ -1,0 +1,248 @@
+"""The egress trap: a server that counts connections while everything hostile tries to get out: zero."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Generator
+
+import pytest
+
+from tests.hosts.fleet import Fleet
+from tests.hosts.projects import BACKEND, TINYBUILD, greeting, sdist, wheel
+
+pytestmark = pytest.mark.hosts
+
+
+class Trap:
+    """Listens on loopback, IPv4 and IPv6, TCP and UDP, and counts whoever comes."""
+
+    def __init__(self) -> None:
+        self.caught: list[str] = []
+        self._sockets: list[socket.socket] = []
+        self.port = 0
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                one = socket.socket(family, kind)
+                one.bind((address, self.port))
+                self.port = one.getsockname()[1]
+                if kind == socket.SOCK_STREAM:
+                    one.listen(16)
+                self._sockets.append(one)
+        self._threads = [threading.Thread(target=self._wait, args=(one,)) for one in self._sockets]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _wait(self, one: socket.socket) -> None:
+        one.settimeout(0.2)
+        while one.fileno() >= 0:
+            try:
+                if one.type == socket.SOCK_STREAM:
+                    connection, who = one.accept()
+                    connection.close()
+                else:
+                    _, who = one.recvfrom(1024)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            self.caught.append(f"{one.family.name} {one.type.name} {who}")
+
+    def close(self) -> None:
+        for one in self._sockets:
+            one.close()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def trap() -> Generator[Trap]:
+    """A trap that has proven that it catches: one connection each way, then counted from zero."""
+    made = Trap()
+    try:
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, made.port), timeout=5).close()
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as one:
+                one.sendto(b"x", (address, made.port))
+        for _ in range(100):
+            if len(made.caught) == 4:
+                break
+            threading.Event().wait(0.05)
+        assert len(made.caught) == 4, made.caught
+        made.caught.clear()
+        yield made
+    finally:
+        made.close()
+
+
+def hostile(trap: Trap) -> dict[str, str]:
+    """Environment that would send pip, and what it starts, to the trap."""
+    return {
+        "PIP_INDEX_URL": f"{trap.url}/simple",
+        "PIP_EXTRA_INDEX_URL": f"{trap.url}/extra",
+        "PIP_FIND_LINKS": f"{trap.url}/links",
+        "PIP_NO_INDEX": "0",
+        "PIP_TRUSTED_HOST": "127.0.0.1",
+        "PIP_PROXY": trap.url,
+        "http_proxy": trap.url,
+        "https_proxy": trap.url,
+        "all_proxy": trap.url,
+        "UV_INDEX_URL": f"{trap.url}/simple",
+    }
+
+
+OPENS = """
+import socket, subprocess, sys
+def attempt(family, kind, address):
+    with socket.socket(family, kind) as one:
+        one.settimeout(2)
+        one.connect((address, {port}))
+        one.send(b"x")
+for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        {body}
+code = "import socket; socket.create_connection(('127.0.0.1', {port}), timeout=2)"
+child = subprocess.run([sys.executable, "-c", code], capture_output=True, start_new_session=True)
+if child.returncode == 0:
+    sys.exit("a child of its own got out")
+"""
+SWALLOWS = "try: attempt(family, kind, address)\n        except OSError: pass"
+
+
+def test_hostile_environment_and_configuration(fleet: Callable[..., Fleet], trap: Trap) -> None:
+    """PIP_* and proxies over SSH and on the control machine, pip.conf and sitecustomize in HOME: nothing gets out."""
+    setenv = "SetEnv " + " ".join(f"{name}={value}" for name, value in hostile(trap).items())
+    made = fleet("web-1", serve=False, extra=[setenv])
+    (host,) = made.hosts
+    home = host.account.home
+    if not host.ground.accounts.are_created:
+        pytest.skip("pip.conf belongs into the HOME of a user of its own, and making one needs root")
+    configuration = f"[global]\nindex-url = {trap.url}/simple\nextra-index-url = {trap.url}/x\nno-index = false\n"
+    spy = home / "spy"
+    for path in (".config/pip/pip.conf", ".pip/pip.conf", "pip.conf"):
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        (home / path).write_text(configuration)
+    (home / ".pydistutils.cfg").write_text(f"[easy_install]\nindex_url = {trap.url}/simple\n")
+    custom = home / f".local/lib/python{host.ground.version}/site-packages"
+    custom.mkdir(parents=True)
+    (custom / "usercustomize.py").write_text(f"open({str(spy)!r}, 'w')\n")
+    made.project.tiny_closure(greeting("2.0"))
+    made.project.release("v1")
+    try:
+        ended = made.fab("deploy:v1", environment=hostile(trap))
+    finally:
+        for path in sorted(home.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+    assert ended.code == 0, ended.text
+    assert "build" in ended.steps("web-1")
+    assert trap.caught == []
+    assert not spy.exists()
+
+
+@pytest.mark.parametrize("swallows", [True, False])
+def test_a_build_that_opens_sockets(fleet: Callable[..., Fleet], trap: Trap, *, swallows: bool) -> None:
+    """A build that calls home fails with the reason, or, swallowing the error, is built without having got out."""
+    made = fleet("web-1", serve=False)
+    body = SWALLOWS if swallows else "attempt(family, kind, address)"
+    step = OPENS.format(port=trap.port, body=body)
+    made.project.tiny_closure(greeting("2.0", {"build-step.py": step}))
+    made.project.release("v1")
+    ended = made.fab("deploy:v1")
+    assert ended.code == (0 if swallows else 1), ended.text
+    if not swallows:
+        assert "greeting 2.0 does not build" in ended.problems
+        assert "Network is unreachable" in ended.problems
+    assert trap.caught == []
+
+
+HIDDEN = BACKEND + "\n\ndef get_requires_for_build_wheel(config_settings=None):\n    return ['hidden-backend-part']\n"
+
+
+def test_a_build_requirement_that_nobody_locked(fleet: Callable[..., Fleet], trap: Trap) -> None:
+    """What only the running backend asks for, and the lock lacks, stops the build by name; no index is asked."""
+    made = fleet("web-1", serve=False, extra=["SetEnv " + f"PIP_INDEX_URL={trap.url}/simple PIP_NO_INDEX=0"])
+    made.project.tiny_closure(sdist("greeting", "2.0", ["tinylib"], files={"tinybuild.py": HIDDEN, "greeting.py": ""}))
+    made.project.release("v1")
+    ended = made.fab("deploy:v1", environment=hostile(trap))
+    assert ended.code in (1, 2), ended.text
+    assert "hidden-backend-part" in ended.problems or "hidden-backend-part" in ended.text
+    assert trap.caught == []
+
+
+def test_a_vendored_wheel_with_an_unmet_requirement(fleet: Callable[..., Fleet], trap: Trap) -> None:
+    """A run-time requirement that is not vendored is refused on the control machine, naming the chain."""
+    made = fleet("web-1", serve=False)
+    hungry = wheel("greeting", "2.0", {"greeting.py": ""}, ["not-vendored>=1"])
+    made.project.closure("greeting\n", [hungry], {})
+    made.project.release("v1")
+    ended = made.fab("deploy:v1", environment=hostile(trap))
+    assert ended.code == 2, ended.text
+    assert "not-vendored" in ended.text
+    assert "greeting" in ended.text
+    assert made.hosts[0].logins == 0
+    assert trap.caught == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-i {url}/simple",
+        "--extra-index-url {url}/simple",
+        "--find-links {url}/links",
+        "--index-url={url}/simple",
+        "hidden @ {url}/hidden-1.0.tar.gz",
+        "hidden @ git+{url}/hidden.git",
+        "{url}/hidden-1.0.tar.gz",
+        "-e {url}/hidden",
+        "-r {url}/more.txt",
+        "-c {url}/constraints.txt",
+    ],
+)
+def test_requirement_lines_that_look_elsewhere(fleet: Callable[..., Fleet], trap: Trap, line: str) -> None:
+    """An option, URL or VCS line, in the .in file or in the pins, is exit 2 with file and line; nothing is asked."""
+    made = fleet("web-1", serve=False)
+    for file in ("app.in", "app.txt"):
+        path = made.project.folder / "requirements" / file
+        path.write_text(path.read_text() + line.format(url=trap.url) + "\n")
+    made.project.release("v1")
+    ended = made.fab("deploy:v1", environment=hostile(trap))
+    assert ended.code == 2, ended.text
+    assert "requirements/app.in:2" in ended.text
+    assert "requirements/app.txt:" in ended.text
+    assert made.hosts[0].logins == 0
+    assert trap.caught == []
+
+
+def test_a_store_that_was_swapped(fleet: Callable[..., Fleet]) -> None:
+    """An archive altered in the host's store is noticed before it is used, dropped, and sent again."""
+    import hashlib
+
+    made = fleet("web-1", serve=False)
+    (host,) = made.hosts
+    package = greeting("2.0")
+    made.project.tiny_closure(package)
+    made.project.release("v1")
+    digest = hashlib.sha256(package[1]).hexdigest()
+    kept = host.root / ".deploy/store/files" / digest[:2] / digest
+    kept.parent.mkdir(exist_ok=True, mode=0o700)
+    kept.write_bytes(b"evil")
+    if os.geteuid() == 0:
+        for path in (kept, kept.parent):
+            os.chown(path, host.account.uid, host.account.gid)
+    first = made.fab("deploy:v1")
+    assert first.code == 1, first.text
+    assert "was altered on this host" in first.problems
+    with contextlib.suppress(FileNotFoundError):
+        assert kept.read_bytes() != b"evil"
+    made.deploy("v1")
+
+
+def test_tinybuild_is_what_it_says() -> None:
+    """The tests' own backend is a source archive that builds itself: no wheel of it is ever vendored."""
+    assert TINYBUILD[0].endswith(".tar.gz")

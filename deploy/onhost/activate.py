@@ -147,7 +147,7 @@ def probe_live(session: Session, context: Context, release: Release, operator: O
     """Ask once, for ``status``: whether the live release is well and what proves it. Changes nothing."""
     if not operator.get("health"):
         return True, live.UNPROVEN
-    answer = _ask(session, context, release, operator)
+    answer = _ask(session, context, release, operator, health.ONE_ANSWER_S)
     port = _port(operator)
     wrong = live.contradiction(session.layout, release.id, answer, port) if answer.ok else answer.text
     return wrong is None, wrong or live.proof(session.layout, release.id, answer, port)
@@ -174,7 +174,7 @@ def _healthy(session: Session, context: Context, release: Release, operator: Ope
     with session.step("health", settings.get("url") or settings.get("socket") or "command"):
         verdict = health.wait(
             settings,
-            lambda: _ask(session, context, release, operator),
+            lambda within_s: _ask(session, context, release, operator, within_s),
             session.check,
             lambda answer: live.contradiction(session.layout, release.id, answer, port),
         )
@@ -184,10 +184,10 @@ def _healthy(session: Session, context: Context, release: Release, operator: Ope
     return live.proof(session.layout, release.id, verdict.last, port)
 
 
-def _ask(session: Session, context: Context, release: Release, operator: Operator) -> Answer:
+def _ask(session: Session, context: Context, release: Release, operator: Operator, within_s: float) -> Answer:
     settings: Mapping[str, Any] = operator["health"]
     if not settings.get("command"):
-        return health.ask_http(settings, str(session.layout.root))
+        return health.ask_http(settings, str(session.layout.root), within_s)
     command = settings["command"]
     finished = hooks.configured(session, context, release.manifest, _configured(command, "health"))
     return Answer(finished.ok, "command: " + (finished.cause() if not finished.ok else "exit status 0"))

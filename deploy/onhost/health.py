@@ -5,17 +5,21 @@ Asked from the host itself. Redirects are answers, not followed. Returns what it
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import ssl
+import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, cast
 from urllib.parse import urlsplit
 
 ANSWER_CAP_BYTES = 64 * 1024
-_ONE_ANSWER_S = 10.0
+ONE_ANSWER_S = 10.0
+_LEAST_S = 1.0
+"""Even the last answer before the deadline gets this long to arrive."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,20 @@ class Verdict:
 
 def wait(
     settings: Mapping[str, Any],
-    ask: Callable[[], Answer],
+    ask: Callable[[float], Answer],
     check: Callable[[], None],
     accept: Callable[[Answer], Optional[str]],
 ) -> Verdict:
     """Ask until ``successes`` answers in a row are good, or ``timeout_s`` is over. Raises what ``check`` raises.
 
+    ``ask`` is told how many seconds one answer may take, so that one that hangs does not outlast the deadline.
     ``accept`` may say why a good answer does not count (it came from the old process).
     """
     deadline = time.monotonic() + float(settings["timeout_s"])
     in_a_row, asked = 0, 0
     while True:
         check()
-        answer = ask()
+        answer = ask(min(ONE_ANSWER_S, max(_LEAST_S, deadline - time.monotonic())))
         asked += 1
         refused = accept(answer) if answer.ok else None
         if refused:
@@ -64,10 +69,10 @@ def wait(
         time.sleep(min(float(settings["interval_s"]), max(0.0, deadline - time.monotonic())))
 
 
-def ask_http(settings: Mapping[str, Any], root: str) -> Answer:
-    """Ask once over HTTP. Every failure to get an answer is an answer that does not count."""
+def ask_http(settings: Mapping[str, Any], root: str, within_s: float = ONE_ANSWER_S) -> Answer:
+    """Ask once over HTTP. Every failure to get a whole answer in time is an answer that does not count."""
     try:
-        status, headers, body = _get(settings, root)
+        status, headers, body = _get(settings, root, within_s)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Answer(False, "no answer: %s" % (error or type(error).__name__))
     release, pid = _who(headers, body)
@@ -85,12 +90,14 @@ def address(settings: Mapping[str, Any]) -> Optional[Tuple[str, int]]:
     return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _get(settings: Mapping[str, Any], root: str) -> Tuple[int, Dict[str, str], bytes]:
+def _get(settings: Mapping[str, Any], root: str, within_s: float) -> Tuple[int, Dict[str, str], bytes]:
     path: Optional[str] = settings.get("path")
     host: str = settings.get("host_header") or "localhost"
     if settings.get("socket"):
         name = settings["socket"]
-        connection: http.client.HTTPConnection = _UnixConnection(name if name.startswith("/") else root + "/" + name)
+        connection: http.client.HTTPConnection = _UnixConnection(
+            name if name.startswith("/") else root + "/" + name, within_s
+        )
     else:
         parts = urlsplit(str(settings["url"]))
         where = address(settings) or ("127.0.0.1", 80)
@@ -98,19 +105,41 @@ def _get(settings: Mapping[str, Any], root: str) -> Tuple[int, Dict[str, str], b
             # The service on this very host, often under another name: identity is proven otherwise (live.py).
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(*where, timeout=_ONE_ANSWER_S, context=context)
+            connection = http.client.HTTPSConnection(*where, timeout=within_s, context=context)
         else:
-            connection = http.client.HTTPConnection(*where, timeout=_ONE_ANSWER_S)
+            connection = http.client.HTTPConnection(*where, timeout=within_s)
         host = settings.get("host_header") or parts.netloc.rpartition("@")[2]
         path = path or (parts.path or "/") + ("?" + parts.query if parts.query else "")
     try:
-        headers = {"Host": host, "User-Agent": "sealed-deploy", "Connection": "close"}
-        connection.request("GET", path or "/", headers=headers)
-        response = connection.getresponse()
-        found = {name.lower(): value for name, value in response.getheaders()}
-        return response.status, found, response.read(ANSWER_CAP_BYTES)
+        connection.connect()
+        with _hanging_up(connection.sock, within_s):
+            headers = {"Host": host, "User-Agent": "sealed-deploy", "Connection": "close"}
+            connection.request("GET", path or "/", headers=headers)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return response.status, found, response.read(ANSWER_CAP_BYTES)
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def _hanging_up(sock: socket.socket, within_s: float) -> Iterator[None]:
+    """Bound a whole answer: a socket's own timeout starts again with every byte of one that drips. Raises OSError."""
+    late = threading.Event()
+
+    def hang_up() -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(within_s, hang_up)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if late.is_set():
+            raise TimeoutError("no whole answer within %g s" % within_s)
 
 
 def _who(headers: Mapping[str, str], body: bytes) -> Tuple[Optional[str], Optional[int]]:
@@ -123,17 +152,17 @@ def _who(headers: Mapping[str, str], body: bytes) -> Tuple[Optional[str], Option
             said = cast("Dict[str, Any]", value)
             release = release or (str(said["release"]) if said.get("release") else None)
             pid = said.get("pid")
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
-    return release, pid if isinstance(pid, int) else None
+    return release, pid if type(pid) is int else None
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_ONE_ANSWER_S)
+    def __init__(self, path: str, within_s: float) -> None:
+        super().__init__("localhost", timeout=within_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_ONE_ANSWER_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)

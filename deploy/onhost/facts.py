@@ -69,7 +69,7 @@ def _releases(layout: Layout, history: History) -> List[Dict[str, Any]]:
             directory=True,
             marker=marker.is_complete(layout, release),
             is_current=release == current,
-            was_live=past.live_seq > 0,
+            was_live=past.was_active,
         )
         rows.append(
             {

@@ -18,6 +18,8 @@ class Past:
     deployed_seq: int = 0
     live_seq: int = 0
     live_at: float = 0.0
+    was_active: bool = False
+    """``current`` has named it, confirmed or not."""
     bad: bool = False
     pinned: bool = False
     tag: str = ""
@@ -94,8 +96,9 @@ def _switch(history: History, record: Record, _operator: str) -> None:
     history.open_switch, history.switched, history.restarted, history.stuck = record, False, "", False
 
 
-def _switched(history: History, _record: Record, _operator: str) -> None:
+def _switched(history: History, record: Record, _operator: str) -> None:
     history.switched = True
+    history.past(record["to"]).was_active = True
 
 
 def _restarted(history: History, record: Record, _operator: str) -> None:

@@ -83,6 +83,8 @@ class Objects:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
+            # Ctrl-C goes to the whole foreground group: the run must end by its own order, not by git's death.
+            start_new_session=True,
         )
 
     def read(self, oid: str) -> tuple[str, bytes]:

@@ -68,8 +68,8 @@ def activate(session: Session, context: Context, release: ReleaseId, operator: O
             if came_from != release
             else _renew(session, context, found, operator)
         )
-    except (StepFailed, OSError, switch.NotSwitched) as error:
-        failure = error if isinstance(error, StepFailed) else StepFailed("switch", str(error))
+    except Exception as error:  # a bug after the switch is given back like any other failure
+        failure = _failure("switch", error)
         if came_from == release:  # it was live before and nothing was switched: there is nothing to go back to
             session.book.append("not-switched", release=release, cause=str(failure)[:1000])
             raise failure from error
@@ -101,7 +101,7 @@ def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
         else:
             _stop(session, context, release, operator)
             switch.withdraw(session.layout)
-    except (StepFailed, NotARelease, OSError, switch.NotSwitched) as error:
+    except Exception as error:  # whatever it was, a person must look
         session.book.append("stuck", release=release, to=came_from, cause=str(error)[:1000])
         session.tell("return", "failed", str(error))
         raise Stuck(
@@ -123,9 +123,8 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
     try:
         found = marker.read(session.layout, release)
         proof = settled(session, _context(intent["context"]), found, intent["operator"])
-    except (NotARelease, StepFailed, OSError) as error:
-        failure = error if isinstance(error, StepFailed) else StepFailed("settle", str(error))
-        return give_back(session, failure)
+    except Exception as error:  # what cannot be shown to be well goes back
+        return give_back(session, _failure("settle", error))
     confirm(session, proof, why)
     return {"outcome": "live", "release": release, "from": intent.get("from"), "proof": proof, "settled": why}
 
@@ -236,6 +235,14 @@ def _keep_previous(session: Session, release: ReleaseId) -> None:
             unlink_if_there(layout.previous)
     except (OSError, switch.NotSwitched) as error:
         session.tell("previous", "warned", str(error))
+
+
+def _failure(step: str, error: Exception) -> StepFailed:
+    if isinstance(error, StepFailed):
+        return error
+    return StepFailed(
+        step, str(error) if isinstance(error, (OSError, switch.NotSwitched, NotARelease)) else repr(error)
+    )
 
 
 def _unheard() -> None:

@@ -110,6 +110,8 @@ def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, st
             text = (layout.root / name).read_text("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except UnicodeDecodeError as error:
+            raise StepFailed("env_files", "%s is not UTF-8 text" % (layout.root / name), "write it as UTF-8") from error
         values.update(commands.parse_env_file(text))
     return values
 

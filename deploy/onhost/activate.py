@@ -7,7 +7,7 @@ and returns from an unhealthy one. The switch's intent is journalled with all th
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping
 
 from deploy.wire.names import ReleaseId, parse_release_id
 
@@ -123,7 +123,7 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
     try:
         found = marker.read(session.layout, release)
         proof = settled(session, _context(intent["context"]), found, intent["operator"])
-    except Exception as error:  # what cannot be shown to be well goes back
+    except Exception as error:  # noqa: BLE001 - what cannot be shown to be well goes back
         return give_back(session, _failure("settle", error))
     confirm(session, proof, why)
     return {"outcome": "live", "release": release, "from": intent.get("from"), "proof": proof, "settled": why}
@@ -147,9 +147,9 @@ def probe_live(session: Session, context: Context, release: Release, operator: O
     if not operator.get("health"):
         return True, live.UNPROVEN
     answer = _ask(session, context, release, operator, health.ONE_ANSWER_S)
-    port = _port(operator)
-    wrong = live.contradiction(session.layout, release.id, answer, port) if answer.ok else answer.text
-    return wrong is None, wrong or live.proof(session.layout, release.id, answer, port)
+    seen = _witnesses(operator, answer)
+    wrong = live.contradiction(session.layout, release.id, answer, seen) if answer.ok else answer.text
+    return wrong is None, wrong or live.proof(session.layout, release.id, answer, seen)
 
 
 def _bring_up(session: Session, context: Context, release: Release, operator: Operator) -> str:
@@ -169,18 +169,17 @@ def _healthy(session: Session, context: Context, release: Release, operator: Ope
     settings = operator.get("health")
     if not settings:
         return live.UNPROVEN
-    port = _port(operator)
     with session.step("health", settings.get("url") or settings.get("socket") or "command"):
         verdict = health.wait(
             settings,
             lambda within_s: _ask(session, context, release, operator, within_s),
             session.check,
-            lambda answer: live.contradiction(session.layout, release.id, answer, port),
+            lambda answer: live.contradiction(session.layout, release.id, answer, _witnesses(operator, answer)),
         )
         if not verdict.ok:
             cause = "not healthy within %g s: %s" % (settings["timeout_s"], verdict.last.text)
             raise StepFailed("health", cause, "read the service's own log on the host", [verdict.last.text])
-    return live.proof(session.layout, release.id, verdict.last, port)
+    return live.proof(session.layout, release.id, verdict.last, _witnesses(operator, verdict.last))
 
 
 def _ask(session: Session, context: Context, release: Release, operator: Operator, within_s: float) -> Answer:
@@ -256,9 +255,11 @@ def _open(session: Session) -> Record:
     return intent
 
 
-def _port(operator: Operator) -> Optional[int]:
-    where = health.address(operator.get("health") or {})
-    return where[1] if where and where[0] in ("127.0.0.1", "localhost", "::1") else None
+def _witnesses(operator: Operator, answer: Answer) -> List[int]:
+    settings: Mapping[str, Any] = operator["health"]
+    where = health.address(settings)
+    here = where is not None and where[0] in ("127.0.0.1", "localhost", "::1")
+    return live.witnesses(answer, port=where[1] if where and here else None, unit=settings.get("unit"))
 
 
 def _configured(command: Mapping[str, Any], label: str) -> Configured:

@@ -10,6 +10,7 @@ import http.client
 import json
 import socket
 import ssl
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Answer:
     text: str
     release: Optional[str] = None
     pid: Optional[int] = None
+    peer: Optional[int] = None
+    """Who holds the unix socket that was asked (unix(7), SO_PEERCRED)."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,14 @@ def wait(
 def ask_http(settings: Mapping[str, Any], root: str, within_s: float = ONE_ANSWER_S) -> Answer:
     """Ask once over HTTP. Every failure to get a whole answer in time is an answer that does not count."""
     try:
-        status, headers, body = _get(settings, root, within_s)
+        status, headers, body, peer = _get(settings, root, within_s)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Answer(False, "no answer: %s" % (error or type(error).__name__))
     release, pid = _who(headers, body)
     if status in settings["expect_status"]:
-        return Answer(True, "HTTP %d" % status, release, pid)
+        return Answer(True, "HTTP %d" % status, release, pid, peer)
     said = " ".join(body[:300].decode("utf-8", "replace").split())
-    return Answer(False, "HTTP %d: %s" % (status, said), release, pid)
+    return Answer(False, "HTTP %d: %s" % (status, said), release, pid, peer)
 
 
 def address(settings: Mapping[str, Any]) -> Optional[Tuple[str, int]]:
@@ -90,7 +93,7 @@ def address(settings: Mapping[str, Any]) -> Optional[Tuple[str, int]]:
     return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _get(settings: Mapping[str, Any], root: str, within_s: float) -> Tuple[int, Dict[str, str], bytes]:
+def _get(settings: Mapping[str, Any], root: str, within_s: float) -> Tuple[int, Dict[str, str], bytes, Optional[int]]:
     path: Optional[str] = settings.get("path")
     host: str = settings.get("host_header") or "localhost"
     if settings.get("socket"):
@@ -112,12 +115,13 @@ def _get(settings: Mapping[str, Any], root: str, within_s: float) -> Tuple[int, 
         path = path or (parts.path or "/") + ("?" + parts.query if parts.query else "")
     try:
         connection.connect()
+        peer = connection.peer() if isinstance(connection, _UnixConnection) else None
         with _hanging_up(connection.sock, within_s):
             headers = {"Host": host, "User-Agent": "sealed-deploy", "Connection": "close"}
             connection.request("GET", path or "/", headers=headers)
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, found, response.read(ANSWER_CAP_BYTES)
+            return response.status, found, response.read(ANSWER_CAP_BYTES), peer
     finally:
         connection.close()
 
@@ -166,3 +170,9 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+    def peer(self) -> int:
+        """The pid that listens there; a socket that systemd holds says 1, which testifies to nothing."""
+        data: bytes = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid: int = struct.unpack("3i", data)[0]
+        return pid

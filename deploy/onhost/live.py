@@ -1,7 +1,7 @@
 """Prove that what answers runs from this release rather than an old one. Reads /proc; changes nothing.
 
-In order of strength: the answer names the release; the process that answered, or one that listens on the port, runs
-this release's interpreter or from its folder; else only that it started after the switch is known: unproven.
+In order of strength: the answer names the release; the process that answered, or one of the unit, of the port or at the
+socket, runs this release's interpreter or from its folder; else unproven.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from deploy.wire.names import ReleaseId
 
@@ -19,34 +19,60 @@ from .layout import Layout
 UNPROVEN = "unproven"
 
 
-def contradiction(layout: Layout, release: ReleaseId, answer: Answer, port: Optional[int]) -> Optional[str]:
+def contradiction(layout: Layout, release: ReleaseId, answer: Answer, witnesses: Sequence[int]) -> Optional[str]:
     """Why an answer cannot come from this release (it names another, or another's process gave it), or None.
 
-    An answer that names nobody is judged by who listens: a supervisor says nothing, and during a graceful restart
-    processes of both releases do, so only listeners that are all of other releases contradict.
+    An answer that names nobody is judged by the processes that serve: a supervisor says nothing, and during a graceful
+    restart processes of both releases do, so only witnesses that are all of other releases contradict.
     """
     if answer.release is not None:
         return None if answer.release == release else "answered by release %s, not %s" % (answer.release, release)
     other = release_of(layout, answer.pid) if answer.pid is not None else None
     if other is not None and other != release:
         return "answered by pid %s of release %s, not %s" % (answer.pid, other, release)
-    if answer.pid is None and port:
-        others = {name for name in (release_of(layout, pid) for pid in listeners(port)) if name}
+    if answer.pid is None:
+        others = {name for name in (release_of(layout, pid) for pid in witnesses) if name}
         if others and release not in others:
-            return "port %d is served by release %s, not %s" % (port, ", ".join(sorted(others)), release)
+            return "served by processes of release %s, not %s" % (", ".join(sorted(others)), release)
     return None
 
 
-def proof(layout: Layout, release: ReleaseId, answer: Answer, port: Optional[int]) -> str:
+def proof(layout: Layout, release: ReleaseId, answer: Answer, witnesses: Sequence[int]) -> str:
     """What proves that the release is live, in words: ``proven by ...`` or ``unproven``."""
     if answer.release == release:
         return "proven by the answer's release id"
     if answer.pid is not None and release_of(layout, answer.pid) == release:
-        return "proven by pid %d" % answer.pid
-    for pid in listeners(port) if port else []:
+        return "proven by pid %d, which answered" % answer.pid
+    for pid in witnesses:
         if release_of(layout, pid) == release:
-            return "proven by pid %d on port %d" % (pid, port or 0)
+            return "proven by pid %d, which serves" % pid
     return UNPROVEN
+
+
+def witnesses(answer: Answer, *, port: Optional[int], unit: Optional[str]) -> List[int]:
+    """Processes that serve, as far as this user may see: of the systemd unit, listening on the port, at the socket.
+
+    A unit's processes are found by proc(5) ``cgroup``, which anybody may read, so that a service of another user
+    still testifies; who listens on a port is seen of this user's own processes only.
+    """
+    found = [answer.peer] if answer.peer else []
+    return found + (processes_of(unit) if unit else []) + (listeners(port) if port else [])
+
+
+def processes_of(unit: str) -> List[int]:
+    """The processes of a systemd unit, system or user (systemd.unit(5); cgroups(7))."""
+    found: List[int] = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open("/proc/%s/cgroup" % name, encoding="utf-8", errors="replace") as file:
+                parts = {part for line in file for part in line.strip().split("/")}
+        except OSError:
+            continue
+        if unit in parts:
+            found.append(int(name))
+    return found
 
 
 def release_of(layout: Layout, pid: int) -> Optional[str]:

@@ -40,6 +40,7 @@ class Health:
     socket: str | None = None
     command: Command | None = None
     path: str | None = None
+    unit: str | None = None
     host_header: str | None = None
     expect_status: tuple[int, ...] = (200,)
     successes: int = 2
@@ -139,6 +140,7 @@ def health_part(body: Section) -> dict[str, Any]:
         "socket": body.text("socket", r"[^\x00-\x1f\x7f]{1,100}", says="a path of at most 100 characters"),
         "command": command_of(body, "command"),
         "path": body.text("path", r"/[!-~]*", says="a path that starts with /"),
+        "unit": body.text("unit", r"[A-Za-z0-9:_.@-]+\.(service|scope|slice)", says="a unit name such as demo.service"),
         "host_header": body.text("host_header", r"[A-Za-z0-9.:\[\]_-]+", says="a host name"),
         "expect_status": _statuses(body),
         "successes": body.integer("successes", 1, 1000),

@@ -84,6 +84,7 @@ HEALTH_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("socket", "path", "one of three", "A unix socket that speaks HTTP; absolute, or relative to ROOT."),
     ("command", "COMMAND", "one of three", "Healthy when it exits 0."),
     ("path", "URL path", "the url's, or /", "What to ask for, instead of the url's own path."),
+    ("unit", "systemd unit", "none", "Its processes must run from the release: proof where the answer names nobody."),
     ("host_header", "text", "the url's", "The Host header to send."),
     ("expect_status", "status or list", "200", "Answers that count as healthy."),
     ("successes", "count", "2", "How many in a row."),

@@ -135,7 +135,7 @@ def sdist(
         **(files or {}),
     }
     if not build:
-        members["tinybuild.py"] = BACKEND
+        members.setdefault("tinybuild.py", BACKEND)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for path, text in members.items():

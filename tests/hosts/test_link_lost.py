@@ -51,8 +51,8 @@ def test_cut_in_the_middle_of_the_upload(fleet: Callable[..., Fleet]) -> None:
         made.project.write(f"big-{number:02d}.bin", os.urandom(4 << 20))
     made.project.release("v2")
     run = made.fab.start("deploy:v2")
-    run.until(event="host_bytes")
-    run.until(event="host_bytes")
+    for _ in range(8):
+        run.until(event="host_bytes")  # what was handed to the line: a few megabytes of it may not be there yet
     cut(host)
     ended = run.wait(timeout_s=30)
     assert ended.code == 1, ended.text
@@ -60,7 +60,7 @@ def test_cut_in_the_middle_of_the_upload(fleet: Callable[..., Fleet]) -> None:
     assert made.live() == ["v1"]
     eventually(lambda: not host.onhost())
     again = made.deploy("v2")
-    assert 0 < again.sent("web-1") <= 11 * (4 << 20) + len("v2\n")
+    assert 0 < again.sent("web-1") < 9 * (4 << 20)
     assert made.live() == ["v2"]
 
 

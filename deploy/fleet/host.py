@@ -123,7 +123,7 @@ class Host:
             answer = line.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent)
         except LinkLost as error:
             raise HostFailed(self._lost("send", error)) from error
-        self._check(answer)
+        self._check("send", answer)
         return total
 
     def stage(self) -> dict[str, Any]:
@@ -200,28 +200,29 @@ class Host:
             answer = line.ask(op, self._on_event, **fields)
         except LinkLost as error:
             raise HostFailed(self._lost(op, error)) from error
-        return self._check(answer)
+        return self._check(op, answer)
 
     def _open_line(self) -> Line:
         if self._line is None:
             raise RuntimeError(f"{self.name} is not connected")
         return self._line
 
-    def _check(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _check(self, op: str, answer: dict[str, Any]) -> dict[str, Any]:
         if answer.get("ok"):
             return answer
         error: dict[str, Any] = answer["error"]
         kind = error["kind"]
         if kind == "locked":
             raise HostFailed(self._locked(error.get("holder") or {}))
-        outcome = {"stuck": Outcome.STUCK}.get(kind, Outcome.FAILED)
-        if outcome is Outcome.FAILED:
-            self.may_have_switched = False  # the host answered: it did not switch, or it is back
+        if op == "activate" and kind not in ("stuck", "bug"):
+            self.may_have_switched = False  # the host answered: it did not switch
+        outcome = Outcome.UNKNOWN if self.may_have_switched else Outcome.FAILED
+        outcome = Outcome.STUCK if kind == "stuck" else outcome
         raise HostFailed(
             HostOutcome(
                 self.name,
                 outcome,
-                self._serves(),
+                "switched, not confirmed" if self.may_have_switched else self._serves(),
                 str(error["step"]),
                 str(error["cause"]),
                 str(error.get("next") or ""),

@@ -95,7 +95,10 @@ class Line:
     def _answer(self, on_event: OnEvent) -> dict[str, Any]:
         self.counters.round_trips += 1
         while True:
-            value = self._take(None).json()
+            try:
+                value = self._take(None).json()
+            except framing.BadFrame as error:
+                raise self._gone(str(error)) from error
             if value.get("t") == "answer":
                 return value
             on_event(value)
@@ -111,8 +114,6 @@ class Line:
                 if deadline is None and self.is_lost:
                     raise self._gone(f"nothing heard for {self._silence_s:g} s") from None
                 continue
-            except framing.BadFrame as error:
-                raise self._gone(str(error)) from error
             if frame is None:
                 raise self._gone(self._lost or "the line ended")
             return frame

@@ -83,8 +83,7 @@ class SshPipe:
 
     def receive(self, size: int) -> bytes:
         while True:
-            if self.channel.recv_stderr_ready():
-                self._stderr = (self._stderr + self.channel.recv_stderr(4096))[:STDERR_CAP_BYTES]
+            self._drain_stderr()
             try:
                 return self.channel.recv(size)
             except TimeoutError:
@@ -95,10 +94,14 @@ class SshPipe:
         deadline = time.monotonic() + 2
         while not self.channel.exit_status_ready() and time.monotonic() < deadline:
             time.sleep(0.02)
-        while self.channel.recv_stderr_ready():
-            self._stderr = (self._stderr + self.channel.recv_stderr(4096))[:STDERR_CAP_BYTES]
+        self._drain_stderr()
         status = self.channel.recv_exit_status() if self.channel.exit_status_ready() else None
         return (None if status == -1 else status), self._stderr.decode("utf-8", "replace")
+
+    def _drain_stderr(self) -> None:
+        """Keep its head and throw the rest away: what is not taken would use up the window that stdout shares."""
+        while self.channel.recv_stderr_ready():
+            self._stderr = (self._stderr + self.channel.recv_stderr(65536))[:STDERR_CAP_BYTES]
 
     def close(self) -> None:
         hop: Any = self.connection

@@ -67,9 +67,10 @@ class FleetRun:
         except Stopped as stopped:
             return self._stopped(stopped)
         except KeyboardInterrupt:
+            left = [host.left() for host in self.phases.hosts]
             return self.ended(
-                [host.left() for host in self.phases.hosts],
-                "interrupted; every host settles by itself: it keeps a healthy release and returns from another",
+                left,
+                f"{self._what()} was interrupted; {_left_in_place(left)}",
                 code=ExitCode.INTERRUPTED,
                 next_step=f"fab status {self.where}",
             )

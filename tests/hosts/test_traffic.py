@@ -84,7 +84,7 @@ def test_no_request_fails_through_deploy_and_rollback(bare_fleet: Callable[..., 
         git(project, "add", "-A")
         git(project, "commit", "-q", "-m", f"version {number}")
         git(project, "tag", "-a", f"v{number}", "-m", f"version {number}")
-    first = fab("deploy:v1", "--stage", "test")
+    first = fab.start("deploy:v1", "--stage", "test").wait(timeout_s=600)  # builds Django and all it needs from source
     assert first.code == 0, first.text
     with Crowd(host.url) as crowd:
         for words, expected in (("deploy:v2", "2"), ("deploy:v3", "3"), ("rollback:v1", "1"), ("rollback:v3", "3")):

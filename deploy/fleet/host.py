@@ -182,7 +182,9 @@ class Host:
     def left(self) -> HostOutcome:
         """What an interrupted run leaves here, as far as this side can know."""
         if self.may_have_switched:
-            return HostOutcome(self.name, Outcome.UNKNOWN, "it settles by itself: keeps a healthy release, returns from another")
+            return HostOutcome(
+                self.name, Outcome.UNKNOWN, "it settles by itself: keeps a healthy release, returns from another"
+            )
         return HostOutcome(self.name, Outcome.UNCHANGED, self._serves())
 
     def operator_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def loader() -> str:
 
 def exec_line(python: str, digest: str, root: str) -> str:
     """The one line of shell there is. Raises ValueError for a word that is not of the safe alphabet."""
-    words = [python, digest, quote(root, safe="/._+@-")]
+    words = [python, digest, quote(root, safe="/._+@-").replace("~", "%7E")]
     for word in words:
         if not _WORD.fullmatch(word) or word.startswith(("-", "%")):
             raise ValueError(f"not a safe word: {word!r}")

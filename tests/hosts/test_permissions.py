@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,41 @@ def test_nothing_outside_root_changes(fleet: Callable[..., Fleet]) -> None:
     ]
     assert [path for path in mine if not path.startswith(str(host.ground.base))] == []
     assert list(host.account.home.iterdir()) == []
+
+
+@pytest.fixture
+def sudoers(fleet: Callable[..., Fleet]) -> Iterator[Callable[[Fleet], None]]:
+    """Let the deploy user become the app's user by ``sudo -n``, as a real host's sudoers file would."""
+    written: list[Path] = []
+
+    def write(made: Fleet) -> None:
+        accounts = made.hosts[0].ground.accounts
+        path = Path("/etc/sudoers.d") / accounts.deploy.name
+        path.write_text(f"{accounts.deploy.name} ALL=({accounts.app.name}) NOPASSWD:SETENV: ALL\n")
+        path.chmod(0o440)
+        written.append(path)
+
+    yield write
+    for path in written:
+        path.unlink()
+
+
+def test_a_hook_as_the_app_by_sudo(fleet: Callable[..., Fleet], sudoers: Callable[[Fleet], None]) -> None:
+    """Without a rule it fails at once and by name; with one it runs as the app, with the hook's environment."""
+    made = fleet("web-1", serve=False)
+    (host,) = made.hosts
+    if not host.ground.accounts.are_created or not shutil.which("sudo"):
+        pytest.skip("a second user and sudo are needed: run as root, install sudo")
+    note = 'echo "$(id -un) $DEPLOY_TAG $GREETING" > $DEPLOY_ROOT/shared/data/by-the-app'
+    app = host.ground.accounts.app.name
+    made.project.settings(hooks={"before_activate": {"run": note, "user": app}}, environment={"GREETING": "good day"})
+    made.project.release("v1")
+    refused = made.fab("deploy:v1")
+    assert refused.code == 1, refused.text
+    assert "sudo: a password is required" in refused.problems
+    assert host.current is None
+    sudoers(made)
+    made.deploy("v1")
+    written = host.root / "shared/data/by-the-app"
+    assert written.read_text() == f"{app} v1 good day\n"
+    assert written.stat().st_uid == host.ground.accounts.app.uid

@@ -61,6 +61,20 @@ def version(host: Host) -> str:
         return json.load(response)["version"]
 
 
+def share(host: Host, name: str) -> None:
+    """Make a secret as an operator does: deploy's, and readable for the app. The demo's own would be deploy's alone."""
+    data = host.root / "shared/data"
+    for folder, mode in ((data.parent, 0o750), (data, 0o2770)):
+        folder.mkdir()
+        folder.chmod(mode)
+    (data / name).write_text("a" * 50)
+    (data / name).chmod(0o640)
+    if os.geteuid() == 0:
+        for path in (data.parent, data, data / name):
+            os.chown(path, host.account.uid, host.ground.accounts.app.gid)
+        data.chmod(0o2770)
+
+
 def git(project: Path, *words: str) -> None:
     """Run git in the project."""
     subprocess.run(["git", *words], cwd=project, check=True, capture_output=True)
@@ -76,6 +90,7 @@ def test_no_request_fails_through_deploy_and_rollback(bare_fleet: Callable[..., 
     own = {**host.settings(), "health": {"url": f"{host.url}healthz", "timeout_s": 60}}
     where = {"hosts": {"web-1": own}, "known_hosts": str(made.known_hosts), "identity": str(host.ground.identity)}
     (project / "fabric.yaml").write_text(f"{settings.rstrip()}\n  stages: {json.dumps({'test': where})}\n")
+    share(host, "secret_key")
     git(project, "init", "-q")
     fab = Fab(project, made.folder / "state")
     page = (project / "guestbook/__init__.py").read_text()

@@ -1,0 +1,245 @@
+"""A fleet of folders: the real host program over real pipes, the real toolchain from this repository's vendor/."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import pipeline
+from deploy.bundle.hostprogram import host_program
+from deploy.closure import lockfile, plan
+from deploy.events import Event, RunEnded
+from deploy.fleet.run import FleetRun
+from deploy.link.local import LocalPipe
+from deploy.link.pipe import Pipe
+from deploy.onhost import history, journal
+from deploy.onhost.layout import Layout, remove_tree
+from deploy.settings import Command, Deadlines, Health, HostSettings, Stage
+from deploy.wire import framing
+from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
+from deploy.wire.names import Sha256
+
+TOP = Path(__file__).parents[2]
+RESTART = 'echo "$DEPLOY_TAG" >> "$DEPLOY_ROOT/shared/runs"'
+WELL = 'test ! -e "$DEPLOY_ROOT/shared/ill-$(tail -n 1 "$DEPLOY_ROOT/shared/runs")"'
+"""A service that is a file: it is well unless another file says that its tag is ill."""
+
+
+@dataclass
+class Bundle:
+    """What is shipped for one tag, made by hand: one file, no packages, the real toolchain."""
+
+    manifest: Manifest
+    blobs: dict[str, bytes]
+
+    def read(self, digest: str) -> bytes:
+        """Give the bytes behind a digest."""
+        return self.blobs[digest]
+
+
+Cut = tuple[str, str]
+
+
+@dataclass
+class CutPipe:
+    """A line that breaks as soon as the host tells a certain thing, by (step, state) or ("answer", op)."""
+
+    inner: Pipe
+    at: Cut
+    _decoder: framing.Decoder | None = None
+    _cut: bool = False
+
+    def send(self, data: memoryview) -> int:
+        if self._cut:
+            raise OSError("cut by the test")
+        return self.inner.send(data)
+
+    def receive(self, size: int) -> bytes:
+        data = b"" if self._cut else self.inner.receive(size)
+        rest = data
+        if self._decoder is None and framing.MAGIC in data:
+            self._decoder, rest = framing.Decoder(), data.partition(b"\n")[2]
+        for frame in self._decoder.feed(rest) if self._decoder and rest else ():
+            value = frame.json() if frame.kind != framing.BEAT else {}
+            if self.at in ((value.get("step"), value.get("state")), (value.get("t"), value.get("op"))):
+                self._cut = True
+                self.inner.close()
+                return b""
+        return data
+
+    def ending(self) -> tuple[int | None, str]:
+        return None, "cut by the test"
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@dataclass
+class Fleet:
+    """Hosts that are folders, and the runs made on them."""
+
+    folder: Path
+    names: tuple[str, ...]
+    events: list[Event] = field(default_factory=list)
+    keep: int = 5
+
+    def root(self, name: str) -> Path:
+        return self.folder / name
+
+    def layout(self, name: str) -> Layout:
+        return Layout(self.root(name))
+
+    def current(self) -> dict[str, str | None]:
+        """The tag that is live on each host."""
+        found = {name: self.layout(name).link_target(self.layout(name).current) for name in self.names}
+        return {name: release and release[:-9] for name, release in found.items()}
+
+    def runs(self, name: str) -> list[str]:
+        """What was restarted on a host."""
+        path = self.root(name) / "shared/runs"
+        return path.read_text().split() if path.exists() else []
+
+    def history(self, name: str) -> history.History:
+        return history.fold(journal.read(self.layout(name).journal))
+
+    def ill(self, name: str, tag: str) -> None:
+        """Make a tag unhealthy on a host."""
+        (self.root(name) / "shared").mkdir(exist_ok=True)
+        (self.root(name) / f"shared/ill-{tag}").touch()
+
+    def stage(self, names: tuple[str, ...] = (), **other: Any) -> Stage:
+        """The operator's settings."""
+        hosts = tuple(replace(self._host(name), **other) for name in names or self.names)
+        return Stage("test", hosts, "any", None, 0.0)
+
+    def _host(self, name: str) -> HostSettings:
+        health = Health(command=Command(WELL, 30.0), successes=1, timeout_s=0.3, interval_s=0.05)
+        return HostSettings(
+            name=name, stage="test", address=name, port=None, user=None, identity=None, known_hosts=(), groups=(),
+            root=str(self.root(name)), python=sys.executable, local=True, restart=Command(RESTART, 30.0), stop=None,
+            health=health, service=None, keep=self.keep, deadlines=Deadlines(), allow_root=True, build_user=None,
+            accept_seal="kernel",
+        )  # fmt: skip
+
+    def run(self, verb: str, stage: Stage, cuts: dict[str, Cut] | None = None, **other: Any) -> FleetRun:
+        """One command's run; ``cuts`` says which host's line breaks at what."""
+        program = host_program()
+
+        def open_pipe(host: HostSettings, line: str) -> Pipe:
+            pipe = LocalPipe(line)
+            return CutPipe(pipe, cuts[host.name]) if cuts and host.name in cuts else pipe
+
+        return FleetRun(
+            verb, stage, self.events.append, operator="tester", program=(program.data, program.sha256),
+            open_pipe=open_pipe, **other,
+        )  # fmt: skip
+
+    def deploy(self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None) -> RunEnded:
+        """Deploy as the pipeline does, from the bundle on."""
+        run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag)
+        return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=0))  # type: ignore[arg-type]
+
+    def rollback(self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None) -> RunEnded:
+        """Roll back as the pipeline does."""
+        run = self.run("rollback", self.stage(), cuts, tag=tag)
+        return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0))
+
+
+def outcomes(ended: RunEnded) -> dict[str, str]:
+    """One word per host."""
+    return {host.host: host.outcome.rpartition(".")[2].lower() for host in ended.hosts}
+
+
+@pytest.fixture
+def words() -> Callable[[RunEnded], dict[str, str]]:
+    """One word per host of a run's end."""
+    return outcomes
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory, bundle: Callable[..., Bundle]) -> Iterator[Fleet]:
+    """Three hosts on which v1 is live; the second and third got what the first had built, to save the time."""
+    made = Fleet(tmp_path_factory.mktemp("fleet"), ("web-1", "web-2", "web-3"))
+    first = made.root("web-1")
+    for name in made.names:
+        made.root(name).mkdir()
+    assert made.deploy(bundle("v1"), stage=made.stage(("web-1",))).exit_code == 0
+    for name in made.names[1:]:
+        (made.root(name) / ".deploy").mkdir(mode=0o711)
+        subprocess.run(["cp", "-al", first / ".deploy/store", made.root(name) / ".deploy/store"], check=True)
+    yield made
+    remove_tree(made.folder)
+
+
+@pytest.fixture
+def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
+    """Those hosts with v1 live and well on all of them, whatever the test before did."""
+    for path in hosts.folder.glob("*/shared/ill-*"):
+        path.unlink()
+    if None in hosts.current().values():
+        ended = hosts.deploy(bundle("v1"))
+        assert ended.exit_code == 0, ended.problems
+    if set(hosts.current().values()) != {"v1"}:
+        ended = hosts.rollback("v1")
+        assert ended.exit_code == 0, ended.problems
+    for name in hosts.names:
+        (hosts.root(name) / "shared/runs").write_text("v1\n")
+    hosts.events.clear()
+    return hosts
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Fleet:
+    """Three hosts whose ROOTs are empty folders."""
+    made = Fleet(tmp_path, ("web-1", "web-2", "web-3"))
+    for name in made.names:
+        made.root(name).mkdir()
+    return made
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> tuple[Target, dict[Sha256, Archive]]:
+    """The pinned pip and virtualenv of this repository for the Python that runs the tests."""
+    lock = lockfile.read_lock((TOP / "requirements/pylock.app.toml").read_bytes(), "pylock.app.toml")
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    machine = f"linux_{platform.machine()}"
+    for target in plan.targets(lock):
+        if (target.python, target.platform) == (python, machine):
+            packages: dict[Sha256, Package] = {digest: target.packages[digest] for digest in target.toolchain}
+            archives = {digest: plan.archives(lock)[digest] for digest in packages}
+            return Target(python, "any", packages, (), target.toolchain), archives
+    pytest.skip(f"no toolchain is locked here for Python {python} on {machine}")
+
+
+@pytest.fixture(scope="session")
+def bundle(toolchain: tuple[Target, dict[Sha256, Archive]]) -> Callable[..., Bundle]:
+    """Make a bundle of a tag; ``hooks`` are of the app level: ``prepare="test -e x"``, or a dict for more."""
+
+    def make(tag: str, **hooks: Any) -> Bundle:
+        target, archives = toolchain
+        content = f"VERSION = {tag!r}\n".encode()
+        digest = Sha256(hashlib.sha256(content).hexdigest())
+        default = {"once": False, "on": ["deploy", "rollback"], "timeout_s": 60, "idempotent": False, "user": None}
+        filled = {
+            point: [{**default, "sealed": False, **({"run": hook} if isinstance(hook, str) else hook)}]
+            for point, hook in hooks.items()
+        }
+        settings = {
+            "requirements": "app", "python": target.python, "shared": {"dirs": [], "files": []}, "env_files": [],
+            "site_packages": "link", "environment": {}, "hooks": {"app": filled},
+        }  # fmt: skip
+        commit = hashlib.sha1(tag.encode()).hexdigest()
+        files = (TreeFile("app.py", "100644", digest, len(content)),)
+        manifest = Manifest("demo", tag, commit, commit, None, "", files, archives, (target,), settings)
+        blobs: dict[str, bytes] = {a: (TOP / "vendor" / archive.name).read_bytes() for a, archive in archives.items()}
+        return Bundle(manifest, {**blobs, digest: content})
+
+    return make

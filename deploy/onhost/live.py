@@ -15,6 +15,7 @@ from deploy.wire.names import ReleaseId
 
 from .health import Answer
 from .layout import Layout
+from .processes import open_files
 
 UNPROVEN = "unproven"
 
@@ -93,7 +94,7 @@ def listeners(port: int) -> List[int]:
         if not name.isdigit():
             continue
         try:
-            links = [os.readlink("/proc/%s/fd/%s" % (name, fd)) for fd in os.listdir("/proc/%s/fd" % name)]
+            links = open_files(int(name))
         except OSError:
             continue
         if any(link[8:-1] in inodes for link in links if link.startswith("socket:[")):

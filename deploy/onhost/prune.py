@@ -16,6 +16,7 @@ from . import live, marker, switch, toolchain
 from .history import History, fold
 from .layout import Layout, remove_tree, unlink_if_there
 from .marker import NotARelease
+from .processes import open_files
 from .session import Session
 from .wheels import wheel_key
 
@@ -69,7 +70,7 @@ def in_use(layout: Layout, history: History) -> Set[str]:
         if seen:
             found.add(seen)
         try:
-            links = [os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)]
+            links = open_files(pid)
             with open("/proc/%d/maps" % pid, encoding="utf-8", errors="replace") as file:
                 links += [line.split(None, 5)[-1].strip() for line in file if "/" in line]
         except OSError:

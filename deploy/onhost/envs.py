@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional, Set
 from deploy.wire.manifest import Target, canonical
 
 from . import inventory
-from .layout import Layout, read_json, remove_tree, write_durably
+from .layout import Layout, read_json, remove_tree, sync_filesystem, write_durably
 from .toolchain import key as toolchain_key
 from .wheels import interpreter, wheel_key
 
@@ -89,6 +89,7 @@ def capture(layout: Layout, key: str, venv: Path, before: Set[str], facts: Dict[
     inventory.take_write_bits(entry)
     os.chmod(entry, 0o755)
     about = dict(facts, format=FORMAT, key=key, inventory=inventory.take(entry))
+    sync_filesystem(entry)
     write_durably(entry / MARKER, canonical(about), 0o444)
     os.chmod(entry, 0o555)
     link(layout, key, venv)

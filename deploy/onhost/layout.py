@@ -6,6 +6,7 @@ Knows paths and modes; decides nothing.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -148,6 +149,20 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
         unlink_if_there(temp)
         raise
     sync_folder(path.parent)
+
+
+def sync_filesystem(path: Path) -> None:
+    """Make everything written so far on this filesystem durable (syncfs(2)). Raises OSError.
+
+    Durable before visible: without it 201 of 201 files of a "live" release came back empty after a power cut.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), "syncfs failed", str(path))
+    finally:
+        os.close(fd)
 
 
 def sync_folder(folder: Path) -> None:

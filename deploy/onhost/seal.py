@@ -3,9 +3,10 @@
 Applied only in the re-executed child (``launcher``), never in onhost: no-new-privs and seccomp are inherited and cannot
 be taken back. seccomp(2) filters, prctl(2), unshare(2) by ctypes; x86_64 and aarch64.
 
-socket() answers ENETUNREACH for every family but AF_UNIX and AF_NETLINK: ERRNO rather than KILL, since pip itself opens
-an inet socket even with --no-index. io_uring could open sockets past the filter and is denied; so is every system call
-of another ABI of the same machine (i386, x32), which numbers them differently.
+socket() answers ENETUNREACH for every family but AF_NETLINK: ERRNO rather than KILL, since pip itself opens an inet
+socket even with --no-index. AF_UNIX is denied too: a bus or an agent of the same user would go out for it; pairs and
+pipes are other calls and stay. io_uring could open sockets past the filter, ptrace and its like could make another
+process do it: denied; so is every system call of another ABI of the same machine (i386, x32), numbered differently.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import errno
 import os
 import platform
 import struct
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _PR_SET_SECCOMP, _FILTER_MODE = 22, 2
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_AF_UNIX, _AF_NETLINK = 1, 16
+_AF_NETLINK = 16
 
 # Classic BPF (linux/filter.h): load word, jump if equal / greater or equal, return.
 _LD, _JEQ, _JGE, _RET = 0x20, 0x15, 0x35, 0x06
@@ -28,11 +29,11 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NR, _ARCH, _ARG0 = 0, 4, 16
 
 _MACHINES = {
-    # machine: (AUDIT_ARCH, socket(2), first x32 number or None)
-    "x86_64": (0xC000003E, 41, 0x40000000),
-    "aarch64": (0xC00000B7, 198, None),
+    # machine: (AUDIT_ARCH, socket(2), first x32 number or None, (ptrace(2), process_vm_writev(2)))
+    "x86_64": (0xC000003E, 41, 0x40000000, (101, 311)),
+    "aarch64": (0xC00000B7, 198, None, (117, 271)),
 }
-_IO_URING_SETUP = 425
+_IO_URING_SETUP, _PIDFD_GETFD = 425, 438
 
 
 class SealUnavailable(Exception):
@@ -48,12 +49,12 @@ def prctl(option: int, value: int) -> None:
 
 
 def deny_network() -> None:
-    """Deny inet sockets to this process and all its descendants. Raises SealUnavailable; never half applied."""
+    """Deny sockets to this process and all its descendants. Raises SealUnavailable; never half applied."""
     try:
-        arch, socket_number, x32 = _MACHINES[platform.machine()]
+        arch, socket_number, x32, others = _MACHINES[platform.machine()]
     except KeyError:
         raise SealUnavailable("no seccomp filter for %s" % platform.machine()) from None
-    program = _program(arch, socket_number, x32)
+    program = _program(arch, socket_number, x32, [_IO_URING_SETUP, _PIDFD_GETFD, *others])
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
 
     class Program(ctypes.Structure):
@@ -96,7 +97,7 @@ def _put(path: str, text: str) -> None:
         file.write(text)
 
 
-def _program(arch: int, socket_number: int, x32: int | None) -> List[Tuple[int, int, int, int]]:
+def _program(arch: int, socket_number: int, x32: int | None, denied: Sequence[int]) -> List[Tuple[int, int, int, int]]:
     deny = _ERRNO | errno.ENETUNREACH
     body: List[Tuple[int, int, int, int]] = [
         (_LD, 0, 0, _ARCH),
@@ -106,13 +107,12 @@ def _program(arch: int, socket_number: int, x32: int | None) -> List[Tuple[int, 
     ]
     if x32 is not None:
         body += [(_JGE, 0, 1, x32), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
+    for number in denied:
+        body += [(_JEQ, 0, 1, number), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     body += [
-        (_JEQ, 0, 1, _IO_URING_SETUP),
-        (_RET, 0, 0, _ERRNO | errno.ENOSYS),
         (_JEQ, 1, 0, socket_number),
         (_RET, 0, 0, _ALLOW),
         (_LD, 0, 0, _ARG0),
-        (_JEQ, 2, 0, _AF_UNIX),
         (_JEQ, 1, 0, _AF_NETLINK),
         (_RET, 0, 0, deny),
         (_RET, 0, 0, _ALLOW),

@@ -31,7 +31,7 @@ from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import parse_release_id, sha256
 
-from . import activate, facts, hooks, marker, prune, recovery, stage, switch
+from . import activate, facts, hooks, marker, prune, recovery, seal, stage, switch
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
 from .hooks import Context
@@ -39,8 +39,8 @@ from .journal import Journal, NewerFormat
 from .layout import Layout
 from .lock import Busy
 from .marker import NotARelease
-from .session import Policy, Session, StepFailed
-from .store import hash_file
+from .session import Policy, Session, StepFailed, advice
+from .store import WrongContent, hash_file
 
 Answer = Dict[str, Any]
 
@@ -59,10 +59,12 @@ class Conversation:
         self._manifest: Optional[Manifest] = None
         self._target: Optional[Target] = None
         self._live: Optional[Answer] = None
+        self._not_received: Optional[StepFailed] = None
         self._requests: Dict[str, Callable[[Dict[str, Any]], Answer]] = {
             "hello": self._hello,
             "lock": self._lock,
             "offer": self._offer,
+            "blobs": self._blobs,
             "stage": self._stage,
             "ready": self._ready,
             "hooks": self._hooks,
@@ -84,7 +86,7 @@ class Conversation:
                 if value.get("t") == "blob":
                     self._blob(value)
                 elif value.get("t") == "blobs-end":
-                    self._channel.send({"t": "answer", "op": "blobs", "ok": True})
+                    self._answer({"op": "blobs"})
                 else:
                     self._answer(value)
         except (LineLost, framing.BadFrame) as error:
@@ -152,10 +154,21 @@ class Conversation:
 
     def _blob(self, value: Dict[str, Any]) -> None:
         self._locked()
-        pieces: Iterator[bytes] = self._channel.blob(int(value["size"]))
-        if value.get("zlib"):
-            pieces = _inflate(pieces, int(value["length"]))
-        self._session.store.receive(sha256(value["sha256"]), pieces)
+        sent = self._channel.blob(int(value["size"]))
+        try:
+            if self._not_received is None:
+                pieces: Iterator[bytes] = _inflate(sent, int(value["length"])) if value.get("zlib") else sent
+                self._session.store.receive(sha256(value["sha256"]), pieces)
+        except (OSError, WrongContent) as error:
+            self._not_received = StepFailed("receive", str(error), advice(error) if isinstance(error, OSError) else "")
+        for _ in sent:
+            pass  # nobody can be told before the stream ends
+
+    def _blobs(self, _request: Dict[str, Any]) -> Answer:
+        failure, self._not_received = self._not_received, None
+        if failure is not None:
+            raise failure
+        return {}
 
     def _stage(self, _request: Dict[str, Any]) -> Answer:
         self._locked()
@@ -272,5 +285,8 @@ def serve(root: str, program_fd: int) -> None:
     os.chdir("/")
     channel = from_standard_descriptors()
     become_subreaper()
+    seal.prctl(seal.PR_SET_DUMPABLE, 0)  # a sealed child of the same user must not write into this process's memory
     channel.start()
-    Conversation(Path(root), channel, program_fd, program_digest("/proc/self/fd/%d" % program_fd)).run()
+    Conversation(
+        Path(os.path.realpath(root)), channel, program_fd, program_digest("/proc/self/fd/%d" % program_fd)
+    ).run()

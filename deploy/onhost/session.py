@@ -61,6 +61,10 @@ class Session:
     journal: Optional[Journal] = None
     verified: Set[ReleaseId] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
     """Releases whose every byte was checked during this run, under its lock."""
+    environments: Dict[str, Optional[Dict[str, Any]]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    """By env key, the record of an entry whose every byte was checked during this run; None for one not to be used."""
+    intact: Set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
+    """Toolchains whose every byte was checked during this run."""
     check: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -102,11 +106,12 @@ class Session:
             raise
         except OSError as error:
             self.tell(name, "failed", str(error), elapsed_s=round(time.monotonic() - began, 3))
-            raise StepFailed(name, "%s" % error, _advice(error)) from error
+            raise StepFailed(name, "%s" % error, advice(error)) from error
         self.tell(name, "done", detail, elapsed_s=round(time.monotonic() - began, 3))
 
 
-def _advice(error: OSError) -> str:
+def advice(error: OSError) -> str:
+    """The next step after an error of the operating system."""
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return "free space or inodes on the host (`fab prune` removes old releases), then run the same command again"
     if error.errno == 30:  # EROFS

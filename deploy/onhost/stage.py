@@ -10,17 +10,17 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Set, Tuple
+from typing import Any, Dict, List, Mapping, Set
 
 from deploy.wire.manifest import Manifest, Target
 
-from . import envs, hooks, marker, toolchain, venvs
+from . import environment, hooks, marker, toolchain
 from .hooks import Context
-from .install import compile_folder, install
-from .layout import remove_tree
-from .sealed import Sealer, open_sealer, work_folder
+from .install import compile_folder
+from .layout import remove_tree, sync_filesystem
+from .sealed import work_folder
 from .session import Session, StepFailed
-from .wheels import Wheels
+from .store import WrongContent
 
 
 def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
@@ -73,11 +73,18 @@ def _rotten(session: Session, manifest: Manifest) -> List[str]:
 def needed(session: Session, manifest: Manifest, target: Target) -> List[Any]:
     """The digests this host lacks for the release: tree files, and archives unless their environment is here."""
     wanted = [file.sha256 for file in manifest.files]
-    if envs.marker(session.layout, envs.env_key(target)) is None or manifest.settings["site_packages"] == "copy":
+    if environment.usable(session, manifest, target) is None:
         wanted += sorted(target.packages)
-    elif not toolchain.is_here(session.layout, target):
+    elif not toolchain.is_here(session, target):
         wanted += target.toolchain
-    return session.store.lacks(wanted)
+    return session.store.lacks(wanted, sizes(manifest))
+
+
+def sizes(manifest: Manifest) -> Dict[str, int]:
+    """Bytes behind every digest of the manifest."""
+    found: Dict[str, int] = {file.sha256: file.size for file in manifest.files}
+    found.update({digest: archive.size for digest, archive in manifest.archives.items()})
+    return found
 
 
 def stage(session: Session, manifest: Manifest, target: Target, context: Context) -> Dict[str, Any]:
@@ -93,7 +100,7 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
         folder.mkdir(mode=0o755)
         with session.step("unpack", "%d files" % len(manifest.files)):
             _unpack(session, manifest, folder / "src")
-        sealer, proof = _environment(session, manifest, target, work)
+        sealer, proof = environment.give(session, manifest, target, work)
         with session.step("compile", "src"):
             compile_folder(sealer, folder / "venv" / "bin" / "python", folder / "src")
         with session.step("link", "shared"):
@@ -104,9 +111,14 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
         selection = {"python": target.python, "platform": target.platform, "env_key": proof["env_key"]}
         selection["env_shared"] = proof["env_shared"]
         with session.step("mark", release):
-            _sync(session)
+            sync_filesystem(session.layout.releases)
             marker.write(session.layout, manifest, selection, facts)
             session.verified.add(release)
+    except WrongContent as error:
+        dropped = session.store.drop_wrong(sizes(manifest))
+        _discard(session, release, error)
+        cause = "%d stored files were not what they were stored as, and are dropped: %s" % (max(dropped, 1), error)
+        raise StepFailed("unpack", cause, "run the same command again: they are sent again") from error
     except BaseException as error:
         _discard(session, release, error)
         raise
@@ -140,34 +152,6 @@ def _unpack(session: Session, manifest: Manifest, src: Path) -> None:
             session.store.copy_to(file.sha256, path, 0o755 if file.mode == "100755" else 0o644)
 
 
-def _environment(session: Session, manifest: Manifest, target: Target, work: Path) -> Tuple[Sealer, Dict[str, Any]]:
-    """Give the release its virtualenv: from the env store where the lock is known here, else built and installed."""
-    venv = session.layout.release(manifest.release_id) / "venv"
-    tools = toolchain.unpack(session, target)
-    key = envs.env_key(target)
-    shared = manifest.settings["site_packages"] != "copy"
-    known = envs.marker(session.layout, key) if shared else None
-    # Where the environment is known here nothing foreign runs but virtualenv, in the seal that was proven then.
-    strength = str(known["sealed"]) if known else ""
-    sealer = Sealer(session, work, tools, strength) if known else open_sealer(session, work, tools)
-    with session.step("venv", "virtualenv"):
-        venvs.make(session, sealer, venv)
-    before = envs.contents(venv)
-    proof: Dict[str, Any] = {"sealed": sealer.strength, "env_key": key}
-    if known:
-        with session.step("packages", "%d packages, as installed before" % len(target.install)):
-            envs.link(session.layout, key, venv)
-        proof.update(packages=known["packages"], wheels=known["wheels"])
-    else:
-        wheels = Wheels(session, target, dict(manifest.archives), sealer)
-        installed = wheels.all_of(target.install)
-        proof.update(install(session, sealer, venv, target, installed), built=wheels.built)
-        if shared:
-            facts = {"sealed": sealer.strength, "packages": proof["packages"], "wheels": proof["wheels"]}
-            shared = envs.capture(session.layout, key, venv, before, facts)
-    return sealer, dict(proof, env_shared=shared)
-
-
 def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
     shared: Mapping[str, List[str]] = manifest.settings["shared"]
     for name in shared["dirs"]:
@@ -181,19 +165,6 @@ def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
         if os.path.lexists(link):
             remove_tree(link)  # listed in settings, so the tag's own copy only serves development
         link.symlink_to(os.path.relpath(session.layout.shared / name, link.parent))
-
-
-def _sync(session: Session) -> None:
-    """Durable before visible: without it 201 of 201 files of a "live" release came back empty after a power cut."""
-    import ctypes
-
-    fd = os.open(session.layout.releases, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(fd) != 0:
-            raise OSError(ctypes.get_errno(), "syncfs failed", str(session.layout.releases))
-    finally:
-        os.close(fd)
 
 
 def _space(session: Session, manifest: Manifest) -> List[str]:

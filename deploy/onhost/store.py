@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator, List, Set
+from typing import BinaryIO, Iterable, Iterator, List, Mapping
 
 from deploy.wire.names import Sha256
 
@@ -34,15 +34,32 @@ class Store:
     def path(self, digest: Sha256) -> Path:
         return self._folder / digest[:2] / digest
 
-    def lacks(self, digests: Iterable[Sha256]) -> List[Sha256]:
-        """Those of ``digests`` that are not here, in order, each once."""
-        seen: Set[str] = set()
-        missing: List[Sha256] = []
+    def lacks(self, digests: Iterable[Sha256], sizes: Mapping[str, int]) -> List[Sha256]:
+        """Those of ``digests`` that are not here in their right size, in order, each once.
+
+        The size tells what a power cut emptied; every later read hashes.
+        """
+        return [digest for digest in dict.fromkeys(digests) if self._size(digest) != sizes[digest]]
+
+    def drop_wrong(self, digests: Iterable[str]) -> int:
+        """Remove every one of ``digests`` whose content is not what its name says; returns how many went."""
+        dropped = 0
         for digest in digests:
-            if digest not in seen and not self.path(digest).exists():
-                missing.append(digest)
-            seen.add(digest)
-        return missing
+            path = self.path(Sha256(digest))
+            if not path.exists():
+                continue
+            with open(path, "rb") as file:
+                wrong = hash_file(file) != digest
+            if wrong:
+                path.unlink()
+                dropped += 1
+        return dropped
+
+    def _size(self, digest: Sha256) -> int:
+        try:
+            return os.lstat(self.path(digest)).st_size
+        except OSError:
+            return -1
 
     def receive(self, digest: Sha256, pieces: Iterator[bytes]) -> None:
         """Take one blob, hashing as it comes. Raises WrongContent, OSError; nothing is left behind then.

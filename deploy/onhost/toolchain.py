@@ -13,12 +13,13 @@ from typing import List
 from deploy.wire.manifest import Package, Target, canonical, is_safe_path
 from deploy.wire.names import Sha256
 
+from . import inventory
 from .children import Command, environment
 from .inventory import take_write_bits
-from .layout import Layout, remove_tree, write_durably
+from .layout import read_json, remove_tree, sync_filesystem, write_durably
 from .session import Session, StepFailed
 
-FORMAT = 1
+FORMAT = 2
 MARKER = "tools.json"
 
 
@@ -29,15 +30,26 @@ def key(target: Target) -> str:
     )
 
 
-def is_here(layout: Layout, target: Target) -> bool:
-    """Whether the target's toolchain is unpacked here, complete."""
-    return (layout.envs / key(target) / MARKER).exists()
+def is_here(session: Session, target: Target) -> bool:
+    """Whether the target's toolchain is unpacked here and every byte of it is right: looked at once per run."""
+    name = key(target)
+    if name in session.intact:
+        return True
+    final = session.layout.envs / name
+    try:
+        listed = read_json(final / MARKER)["inventory"]
+    except (OSError, ValueError, KeyError):
+        return False
+    if inventory.differences(final, listed, leave_out=(MARKER,)):
+        return False
+    session.intact.add(name)
+    return True
 
 
 def unpack(session: Session, target: Target) -> Path:
     """Give the folder to put first on ``sys.path``, unpacking where it is not here yet. Raises StepFailed, OSError."""
     final = session.layout.envs / key(target)
-    if is_here(session.layout, target):
+    if is_here(session, target):
         return final
     remove_tree(final)
     with session.step("toolchain", ", ".join("%s %s" % (p.name, p.version) for p in _packages(target))):
@@ -48,9 +60,11 @@ def unpack(session: Session, target: Target) -> Path:
         take_write_bits(folder)
         os.chmod(folder, 0o755)
         os.replace(folder, final)
-        # Nobody relies on it before the marker; content was verified as it was unpacked.
-        write_durably(final / MARKER, canonical({"format": FORMAT, "wheels": list(target.toolchain)}), 0o444)
+        sync_filesystem(final)  # nobody relies on it before the marker
+        about = {"format": FORMAT, "wheels": list(target.toolchain), "inventory": inventory.take(final)}
+        write_durably(final / MARKER, canonical(about), 0o444)
         os.chmod(final, 0o555)
+    session.intact.add(final.name)
     return final
 
 

@@ -34,6 +34,8 @@ class Wheel(NamedTuple):
     path: Path
     name: str
     sha256: str
+    sealed: str
+    """The seal it was built under; one from vendor/ was not built here."""
 
 
 def interpreter() -> Dict[str, str]:
@@ -70,6 +72,11 @@ class Wheels:
         """The wheels of these archives, in the same order. Raises StepFailed naming the package that did not build."""
         return [self._wheel(digest, ()) for digest in digests]
 
+    def seal(self) -> str:
+        """The weakest seal that any of the wheels used was built under, or that this run has."""
+        strengths = {wheel.sealed for wheel in self._ready.values()} | {self._sealer.strength}
+        return "pip" if "pip" in strengths else "kernel"
+
     def _wheel(self, digest: Sha256, above: Sequence[Sha256]) -> Wheel:
         if digest in self._ready:
             return self._ready[digest]
@@ -91,7 +98,7 @@ class Wheels:
         path = folder / self._archives[digest].name
         if not path.exists():
             self._session.store.copy_to(digest, path, 0o444)
-        return Wheel(path, path.name, digest)
+        return Wheel(path, path.name, digest, "kernel")
 
     def _kept(self, digest: Sha256) -> Wheel | None:
         folder = self._session.layout.wheels / wheel_key(self._target, digest)
@@ -99,8 +106,9 @@ class Wheels:
             about: Dict[str, Any] = read_json(folder / _MARKER)
             path = folder / str(about["name"])
             with open(path, "rb") as file:
-                if hash_file(file) == about["sha256"]:
-                    return Wheel(path, path.name, about["sha256"])
+                accepted = about["sealed"] == "kernel" or self._session.policy.accept_seal == "pip"
+                if accepted and hash_file(file) == about["sha256"]:
+                    return Wheel(path, path.name, about["sha256"], about["sealed"])
         except (OSError, ValueError, KeyError):
             pass
         remove_tree(folder)  # incomplete or altered: build it again
@@ -157,9 +165,10 @@ class Wheels:
         digest = hashlib.sha256(data).hexdigest()
         write_durably(path, data, 0o444)
         about = {"format": FORMAT, "name": made.name, "sha256": digest, "archive": package.sha256}
+        about["sealed"] = self._sealer.strength
         write_durably(folder / _MARKER, canonical(about), 0o444)
         os.replace(folder, final)
-        return Wheel(final / made.name, made.name, digest)
+        return Wheel(final / made.name, made.name, digest, self._sealer.strength)
 
 
 def install_wheels(

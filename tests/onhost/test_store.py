@@ -15,6 +15,7 @@ from deploy.wire.names import Sha256
 
 DATA = b"some archive" * 1000
 DIGEST = Sha256(hashlib.sha256(DATA).hexdigest())
+SIZES = {DIGEST: len(DATA)}
 OTHER = Sha256("0" * 64)
 
 
@@ -42,7 +43,7 @@ def test_wrong_content_leaves_nothing(store: Store, layout: Layout) -> None:
     with pytest.raises(WrongContent, match=DIGEST):
         store.receive(DIGEST, iter([DATA[:-1] + b"!"]))
     assert everything(layout) == []
-    assert store.lacks([DIGEST]) == [DIGEST]
+    assert store.lacks([DIGEST], SIZES) == [DIGEST]
 
 
 def test_a_line_that_dies_in_the_middle_leaves_nothing(store: Store, layout: Layout) -> None:
@@ -64,14 +65,23 @@ def test_altered_content_is_dropped_and_asked_for_again(store: Store) -> None:
     store.path(DIGEST).write_bytes(DATA[:-1] + b"!")
     with pytest.raises(WrongContent, match="altered"):
         store.open(DIGEST)
-    assert store.lacks([DIGEST]) == [DIGEST]
+    assert store.lacks([DIGEST], SIZES) == [DIGEST]
 
 
 def test_what_is_lacked_is_told_once_and_in_order(store: Store) -> None:
     """An archive that two targets use is asked for once."""
     store.receive(DIGEST, iter([DATA]))
     first, second = Sha256("f" * 64), Sha256("1" * 64)
-    assert store.lacks([first, DIGEST, second, first]) == [first, second]
+    assert store.lacks([first, DIGEST, second, first], {**SIZES, first: 1, second: 1}) == [first, second]
+
+
+def test_what_a_power_cut_emptied_is_asked_for_again(store: Store) -> None:
+    """A blob of the wrong size is lacking, and all wrong content goes at once when one is found."""
+    store.receive(DIGEST, iter([DATA]))
+    store.path(DIGEST).chmod(0o600)
+    store.path(DIGEST).write_bytes(b"")
+    assert store.lacks([DIGEST], SIZES) == [DIGEST]
+    assert (store.drop_wrong(SIZES), store.drop_wrong(SIZES)) == (1, 0)
 
 
 def test_a_link_in_the_store_is_not_followed(store: Store, tmp_path: Path) -> None:

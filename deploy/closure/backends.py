@@ -106,9 +106,24 @@ class Backends:
                     packed.extractall(folder)  # noqa: S202 - zipfile itself drops what leads outside
             else:
                 with tarfile.open(chosen.path) as packed:
-                    packed.extractall(folder, filter="data")
+                    _extract(packed, folder)
         tops = [entry for entry in folder.iterdir() if entry.is_dir()]
         return tops[0] if len(tops) == 1 else folder
+
+
+def _extract(packed: tarfile.TarFile, folder: Path) -> None:
+    """Unpack files and folders that stay inside. Python has its own filter for it since 3.10.12 and 3.11.4 (PEP 706)."""
+    if hasattr(tarfile, "data_filter"):
+        packed.extractall(folder, filter="data")
+        return
+    inside = [
+        member
+        for member in packed
+        if (member.isfile() or member.isdir())
+        and ".." not in Path(member.name).parts
+        and not member.name.startswith("/")
+    ]
+    packed.extractall(folder, inside)  # noqa: S202 - chosen above
 
 
 def _backend_failed(chosen: Chosen, how: str, output: str = "") -> Failed:

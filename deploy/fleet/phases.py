@@ -40,6 +40,7 @@ class Phases:
         self._emit = emit
         self._fanout = Fanout(self._interrupted)
         self._switching = False
+        self._finishing = False
 
     def connect(self, opener: Opener, exec_line_of: Callable[[Host], str], *, usable: bool) -> None:
         """Reach every host before any is touched; list every one that cannot be reached, or (if asked) used."""
@@ -84,7 +85,10 @@ class Phases:
 
         ``settings`` are each host's release settings (the manifest's). Returns each host's answer to ``activate``.
         """
+        self._finishing = True  # a migration that is cut in half is worse than one that is finished for nothing
         self._hooks("before_activate", releases, settings)
+        if self._fanout.stopping:
+            raise self._stopped("before_activate", {})
         self._switching = True
         with self._step("activate"):
             results = self._each(lambda host: host.activate(releases[host.name]))
@@ -181,7 +185,7 @@ class Phases:
             raise self._stopped("preflight", failed)
 
     def _interrupted(self) -> None:
-        if self._switching:
+        if self._finishing:
             self._emit(
                 Notice("interrupted: this step is finished first, so that no host is left half way; ^C again stops now")
             )

@@ -112,7 +112,7 @@ class Backends:
 
 
 def _extract(packed: tarfile.TarFile, folder: Path) -> None:
-    """Unpack files and folders that stay inside. Python has its own filter for it since 3.10.12 and 3.11.4 (PEP 706)."""
+    """Unpack files and folders that stay inside. Python has a filter for it (PEP 706) since 3.10.12 and 3.11.4."""
     if hasattr(tarfile, "data_filter"):
         packed.extractall(folder, filter="data")
         return

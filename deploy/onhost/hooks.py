@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import pwd
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from deploy.wire import commands
 from deploy.wire.commands import Hook
@@ -23,6 +24,10 @@ from .session import Session, StepFailed
 
 SECRET_FROM_CHARS = 4
 """Shorter values of env_files (``1``, ``on``) are not redacted: they would blank out ordinary text."""
+
+
+TO_THEIR_END = ("before_activate", "after_activate", "failed")
+"""Points whose running hook is not ended by a dead line: half a migration is worse than one nobody listens to."""
 
 
 class Configured(NamedTuple):
@@ -64,14 +69,27 @@ def _run_one(session: Session, context: Context, manifest: Manifest, point: str,
         intent = session.book.append(
             "hook", point=point, text=hook.text[:300], release=manifest.release_id, once=hook.once
         )
-        finished = configured(
-            session, context, manifest, Configured(hook.argv, point, hook.timeout_s, hook.user, hook.sealed)
-        )
+        with _heeding_the_line(session, heed=point not in TO_THEIR_END):
+            finished = configured(
+                session, context, manifest, Configured(hook.argv, point, hook.timeout_s, hook.user, hook.sealed)
+            )
         outcome = "ok" if finished.ok else finished.cause()
         session.book.append("hook-done", intent=intent["seq"], point=point, outcome=outcome)
         if not finished.ok:
             cause = "%s hook `%s`: %s" % (point, hook.text, finished.cause())
             raise StepFailed(point, cause, "mend the hook or what it calls, tag again, deploy", finished.tail(30))
+
+
+@contextmanager
+def _heeding_the_line(session: Session, *, heed: bool) -> Iterator[None]:
+    """Let what runs here go on until its own deadline, whoever still listens, unless it may be cut short."""
+    check = session.check
+    if not heed:
+        session.check = lambda: None
+    try:
+        yield
+    finally:
+        session.check = check
 
 
 def configured(

@@ -119,11 +119,14 @@ class Running:
         if stream is self.process.stdout:
             self._told.put(None)
 
-    def until(self, timeout_s: float = 60, **wanted: str) -> Record:
+    def until(self, timeout_s: float = 120, **wanted: str) -> Record:
         """Wait for the first event that has all these fields. Fails where the command ends before."""
         deadline = time.monotonic() + timeout_s
         while True:
-            line = self._told.get(timeout=max(0.1, deadline - time.monotonic()))
+            try:
+                line = self._told.get(timeout=max(0.1, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no {wanted} within {timeout_s} s: {''.join(self._lines[-15:])}") from None
             if line is None:
                 self._told.put(None)
                 raise AssertionError(f"it ended before {wanted}: {''.join(self._lines[-15:])}{''.join(self._errors)}")

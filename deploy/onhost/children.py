@@ -16,16 +16,18 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import seal
 from .journal import Journal, Record
-from .processes import boot_id, children_of, identify, kill
+from .processes import Process, boot_id, children_of, describe, identify, kill, session_of
 
 OUTPUT_CAP_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 16 * 1024
 _TICK_S = 0.02
+ENDING_S = 5.0
+"""How long the end of what was killed may take; timeout(1) ends by itself what another user's rights protect."""
 _PUNCH_HOLE = 3
 """FALLOC_FL_PUNCH_HOLE with FALLOC_FL_KEEP_SIZE (fallocate(2))."""
 
@@ -48,12 +50,16 @@ class Command:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a child ended. ``output`` is its whole output where it fits, else head and tail."""
+    """How a child ended. ``output`` is its whole output where it fits, else head and tail.
+
+    ``left`` names what could not be ended after the deadline, being another user's.
+    """
 
     code: int
     output: str
     timed_out: bool
     seconds: float
+    left: Tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -62,7 +68,8 @@ class Finished:
     def cause(self) -> str:
         """One line: why this is not success."""
         if self.timed_out:
-            return "no end within its deadline (%.0f s)" % self.seconds
+            still = "; cannot be ended and still runs: %s" % ", ".join(self.left) if self.left else ""
+            return "no end within its deadline (%.0f s)%s" % (self.seconds, still)
         if self.code < 0:
             name = signal.Signals(-self.code).name
             return "killed by %s%s" % (name, " (out of memory?)" if self.code == -signal.SIGKILL else "")
@@ -83,7 +90,10 @@ class Children:
         self._journal = journal
 
     def run(self, command: Command) -> Finished:
-        """Run one command to its end. Raises what ``check`` raises, after the child is gone; OSError."""
+        """Run one command to its end. Raises what ``check`` raises, after the child is gone; OSError.
+
+        What this user may not end (sudo(8)) is left running, and the journal does not say that it ended.
+        """
         began = time.monotonic()
         log = os.memfd_create("output")
         # A service that a restart command daemonised is onhost's child by now: no build's stray.
@@ -91,17 +101,20 @@ class Children:
         try:
             child, go = self._start(log)
             noted: Optional[Record] = None
+            left: List[Process] = []
             try:
                 noted = self._note(command, child.pid)
                 self._go(command, go)
                 timed_out = self._wait(child, command, began, log)
             finally:
-                _end_group(child)
+                left = _end_session(child)
                 if command.kind == "build":
                     _end_strays(spared)
-                if self._journal is not None and noted is not None:
+                if self._journal is not None and noted is not None and not left:
                     self._journal.note("child-done", child=noted["seq"])
-            return Finished(child.returncode, _output(log), timed_out, time.monotonic() - began)
+            code = -signal.SIGKILL if child.returncode is None else child.returncode
+            seconds = time.monotonic() - began
+            return Finished(code, _output(log), timed_out, seconds, tuple(map(describe, left)))
         finally:
             os.close(log)
 
@@ -188,11 +201,28 @@ def _output(log: int) -> str:
     return data.decode("utf-8", "replace").replace("\0", "")
 
 
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+def _end_session(child: subprocess.Popen[bytes]) -> List[Process]:
+    """End a child that still runs, with its whole session; returns what lives on because this user may not end it."""
+    left: List[Process] = []
+    if child.poll() is not None:
+        return left
+    give_up = time.monotonic() + ENDING_S
+    while True:
+        for process in session_of(child.pid):
+            kill(process.pid)
+        child.poll()
+        left = [process for process in session_of(child.pid) if identify(process.pid) == process]
+        if not left:
+            child.wait()
+            return left
+        if time.monotonic() > give_up:
+            _left.append(child)
+            return left
+        time.sleep(0.01)
+
+
+_left: List[subprocess.Popen[bytes]] = []
+"""Nobody waits for these; Popen complains about one that it must forget."""
 
 
 def _end_strays(spared: Set[int]) -> None:

@@ -7,10 +7,12 @@ DEPLOY_{ROOT,RELEASE,TAG,COMMIT,STAGE,HOST,GROUPS,VERB,PREVIOUS}, then the setti
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
+import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -73,8 +75,9 @@ def _run_one(session: Session, context: Context, manifest: Manifest, point: str,
             finished = configured(
                 session, context, manifest, Configured(hook.argv, point, hook.timeout_s, hook.user, hook.sealed)
             )
-        outcome = "ok" if finished.ok else finished.cause()
-        session.book.append("hook-done", intent=intent["seq"], point=point, outcome=outcome)
+        if not finished.left:  # what still runs has no outcome yet
+            outcome = "ok" if finished.ok else finished.cause()
+            session.book.append("hook-done", intent=intent["seq"], point=point, outcome=outcome)
         if not finished.ok:
             cause = "%s hook `%s`: %s" % (point, hook.text, finished.cause())
             raise StepFailed(point, cause, "mend the hook or what it calls, tag again, deploy", finished.tail(30))
@@ -103,7 +106,7 @@ def configured(
     secrets = env_file_values(session.layout, manifest.settings)
     env = _environment(session.layout, context, manifest, folder)
     env.update(secrets)
-    words, uid, gid = _as_user(list(command.argv), command.user, env)
+    words, uid, gid = _as_user(command, env)
     finished = session.children().run(
         Command(
             words,
@@ -117,7 +120,7 @@ def configured(
             gid=gid,
         )
     )
-    return Finished(finished.code, redact(finished.output, secrets), finished.timed_out, finished.seconds)
+    return replace(finished, output=redact(finished.output, secrets))
 
 
 def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, str]:
@@ -178,10 +181,12 @@ def _account() -> Tuple[str, str]:
         return str(os.geteuid()), "/"
 
 
-def _as_user(
-    argv: List[str], user: Optional[str], env: Dict[str, str]
-) -> Tuple[List[str], Optional[int], Optional[int]]:
-    """As ``user``: directly where onhost is root, else by ``sudo -n``, given variables' names, never their values."""
+def _as_user(command: Configured, env: Dict[str, str]) -> Tuple[List[str], Optional[int], Optional[int]]:
+    """As its user: directly where onhost is root, else by ``sudo -n``, given variables' names, never their values.
+
+    This user may not end what sudo(8) runs: timeout(1) inside of it keeps the deadline, also when onhost is gone.
+    """
+    argv, user = list(command.argv), command.user
     if user is None or user == _account()[0]:
         return argv, None, None
     if os.geteuid() == 0:
@@ -192,4 +197,6 @@ def _as_user(
         env.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
         return argv, entry.pw_uid, entry.pw_gid
     keep = ",".join(sorted(name for name in env if name not in ("HOME", "USER", "LOGNAME")))
-    return ["sudo", "-n", "-u", user, "--preserve-env=" + keep, "--", *argv], None, None
+    timeout = shutil.which("timeout", path=environment()["PATH"])
+    limit = [timeout, "-s", "KILL", "%d" % math.ceil(command.timeout_s)] if timeout else []
+    return ["sudo", "-n", "-u", user, "--preserve-env=" + keep, "--", *limit, *argv], None, None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import time
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .journal import Record
 
@@ -40,6 +42,39 @@ def children_of(pid: int) -> List[Process]:
     return found
 
 
+def session_of(sid: int) -> List[Process]:
+    """All processes of a session (setsid(2)), its leader and zombies included."""
+    found: List[Process] = []
+    for name in os.listdir("/proc"):
+        fields = _stat(int(name)) if name.isdigit() else None
+        if fields and int(fields[3]) == sid:
+            found.append(Process(int(name), int(fields[19])))
+    return found
+
+
+def age_s(process: Process) -> float:
+    """Seconds since it started, by a clock that nobody sets (proc(5), field 22; clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - process.start / os.sysconf("SC_CLK_TCK")
+
+
+def describe(process: Process) -> str:
+    """Name a process to a person: pid, program, user."""
+    program, user = "?", "?"
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        program = Path("/proc/%d/comm" % process.pid).read_text("utf-8", "replace").strip()
+        user = str(effective_uid(process.pid))
+        user = pwd.getpwuid(int(user)).pw_name
+    return "pid %d (%s) of user %s" % (process.pid, program, user)
+
+
+def effective_uid(pid: int) -> int:
+    """Whose rights a process has. Raises OSError where it is gone, ValueError where proc(5) is not as documented."""
+    for line in Path("/proc/%d/status" % pid).read_text("utf-8", "replace").splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[2])
+    raise ValueError("no Uid in /proc/%d/status" % pid)
+
+
 def open_files(pid: int) -> List[str]:
     """What a process has open, as /proc/PID/fd names it. Raises OSError where this user may not look.
 
@@ -71,25 +106,35 @@ def unfinished(records: Sequence[Record]) -> List[Record]:
     return [r for r in records if r["what"] == "child" and r.get("boot") == boot and r["seq"] not in done]
 
 
-def survivors(records: Sequence[Record], root: str) -> Dict[str, List[Process]]:
-    """What earlier runs on this ROOT left running, by kind (``build``, ``hook``).
+def left_running(records: Sequence[Record]) -> List[Tuple[Record, Process]]:
+    """What runs in the sessions of children that earlier runs left unfinished, each with its child's record.
 
     A child's descendants keep its session, and a session's id is not given to another process while one of them
     lives (setsid(2)); later it may be, to anybody: so children that ended are not looked for, and a leader that
-    started at another time is somebody else. Builds that left their session still carry BUILD_MARK.
+    started at another time is somebody else.
     """
-    sessions = {record["pid"]: record for record in unfinished(records)}
+    found: List[Tuple[Record, Process]] = []
+    for record in unfinished(records):
+        if _leads(record):
+            for process in session_of(record["pid"]):
+                if process.start >= record["start"] and identify(process.pid) == process:
+                    found.append((record, process))
+    return found
+
+
+def survivors(records: Sequence[Record], root: str) -> Dict[str, List[Process]]:
+    """What earlier runs on this ROOT left running, by kind (``build``, ``hook``).
+
+    Builds that left their session still carry BUILD_MARK.
+    """
     found: Dict[str, List[Process]] = {"build": [], "hook": []}
+    for record, process in left_running(records):
+        found[record["kind"]].append(process)
+    known = {process for processes in found.values() for process in processes}
     mark = ("%s=%s" % (BUILD_MARK, root)).encode("utf-8", "surrogateescape")
     for name in os.listdir("/proc"):
-        fields = _stat(int(name)) if name.isdigit() else None
-        if not fields or fields[0] == "Z":
-            continue
-        process = Process(int(name), int(fields[19]))
-        record = sessions.get(int(fields[3]))
-        if record is not None and process.start >= record["start"] and _leads(record):
-            found[record["kind"]].append(process)
-        elif mark in _environ(process.pid):
+        process = identify(int(name)) if name.isdigit() else None
+        if process is not None and process not in known and mark in _environ(process.pid):
             found["build"].append(process)
     return found
 
@@ -120,20 +165,11 @@ def end_tree(top: Process) -> List[int]:
         except (ProcessLookupError, PermissionError):
             continue
         waiting += list(children_of(process.pid))
-        waiting += _session_of(process.pid)
+        waiting += [other for other in session_of(process.pid) if other != process]
         kill(process.pid)
         ended.append(process.pid)
         _wait_gone(process)
     return ended
-
-
-def _session_of(sid: int) -> List[Process]:
-    found: List[Process] = []
-    for name in os.listdir("/proc"):
-        fields = _stat(int(name)) if name.isdigit() else None
-        if fields and int(fields[3]) == sid and int(name) != sid:
-            found.append(Process(int(name), int(fields[19])))
-    return found
 
 
 def _wait_gone(process: Process) -> None:
@@ -141,6 +177,17 @@ def _wait_gone(process: Process) -> None:
         if identify(process.pid) != process:
             return
         time.sleep(0.002)
+
+
+def is_foreign(process: Process) -> bool:
+    """Whether this user may not end it (kill(2))."""
+    try:
+        os.kill(process.pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        pass
+    return False
 
 
 def kill(pid: int) -> None:

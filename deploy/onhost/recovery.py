@@ -7,16 +7,19 @@ command. Read-only commands show the plan.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 from deploy.wire.names import ReleaseId
 
-from . import activate, envs, marker, toolchain
+from . import activate, envs, hooks, marker, toolchain
+from .children import ENDING_S
 from .history import History, fold
+from .journal import Record
 from .layout import Layout, remove_tree, unlink_if_there
-from .processes import end_tree, survivors, unfinished
-from .session import Session
+from .processes import Process, age_s, describe, end_tree, is_foreign, left_running, survivors, unfinished
+from .session import Session, StepFailed
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def look(layout: Layout, history: History) -> List[Action]:
 def recover(session: Session) -> List[Dict[str, Any]]:
     """End what earlier runs left running, settle what they left open, sweep what they left half made. Bounded.
 
-    Raises activate.Stuck where an open switch can be settled neither way.
+    Raises activate.Stuck where an open switch can be settled neither way; StepFailed where something runs that nobody
+    here may end.
     """
     done: List[Dict[str, Any]] = []
     history = fold(session.book.records)
@@ -83,15 +87,52 @@ def recover(session: Session) -> List[Dict[str, Any]]:
 
 
 def _end_survivors(session: Session, done: List[Dict[str, Any]]) -> None:
-    """Builds are always ended; a hook of a dead run is ended as well, and its outcome is journalled as unknown."""
+    """End what dead runs left: builds at once, a migration after its deadline, its outcome then unknown.
+
+    Raises StepFailed naming what lives on: nothing may start beside it, and the journal must not call it ended.
+    """
+    _await_deadlines(session)
     found = survivors(session.book.records, str(session.layout.root))
     for kind in ("build", "hook"):
         ended = [pid for process in found[kind] for pid in end_tree(process)]
         if ended:
             session.book.append("ended", kind=kind, pids=ended[:50])
             done.append({"do": "end", "kind": kind, "pids": ended[:50]})
+    left = left_running(session.book.records)
+    living = {record["seq"] for record, _ in left}
     for record in unfinished(session.book.records):
-        session.book.note("child-done", child=record["seq"])
+        if record["seq"] not in living:
+            session.book.note("child-done", child=record["seq"])
+    if left:
+        what = sorted({"%s, started by %s" % (describe(process), record["label"]) for record, process in left})
+        cause = "an interrupted run's command is past its deadline and cannot be ended: %s" % "; ".join(what)
+        raise StepFailed("recover", cause, "end it on the host as its user or root, then run the same command again")
+
+
+def _await_deadlines(session: Session) -> None:
+    """Wait while a command runs that must not be cut short, or may not be by this user, until its deadline."""
+    told: Set[int] = set()
+    while True:
+        awaited = [
+            (record, process)
+            for record, process in left_running(session.book.records)
+            if _remaining_s(record) > 0 and (record["label"] in hooks.TO_THEIR_END or is_foreign(process))
+        ]
+        if not awaited:
+            return
+        for record, process in awaited:
+            if record["seq"] not in told:
+                told.add(record["seq"])
+                detail = "%s of an interrupted run still runs, for %.0f s at most: %s"
+                words = (record["label"], _remaining_s(record), describe(process))
+                session.tell("recover", "started", detail % words)
+        session.check()
+        time.sleep(0.1)
+
+
+def _remaining_s(record: Record) -> float:
+    """Until a child's deadline, and the moment that timeout(1) needs after it, by its own start time."""
+    return float(record["deadline_s"]) + ENDING_S - age_s(Process(record["pid"], record["start"]))
 
 
 def _sweep_scratch(layout: Layout) -> None:

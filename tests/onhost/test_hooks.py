@@ -35,7 +35,7 @@ def lost_once(session: Session, path: Path) -> None:
 
 @pytest.mark.parametrize("point", ["before_activate", "after_activate"])
 def test_a_lost_line_does_not_end_a_running_hook(session: Session, context: Context, release: Make, point: str) -> None:
-    """Half a migration is worse than one that nobody listens to: it ends, its outcome is journalled; no other starts."""
+    """Half a migration is worse than one that nobody listens to: it ends, with its outcome journalled."""
     log = session.layout.shared / "log"
     both = [hook(f"echo began >> {log}; sleep 0.3; echo ended >> {log}"), hook(f"echo second >> {log}")]
     name = release("v1", hooks={"app": {point: both}})

@@ -7,13 +7,15 @@ DEPLOY_{ROOT,RELEASE,TAG,COMMIT,STAGE,HOST,GROUPS,VERB,PREVIOUS}, then the setti
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import pwd
 import shutil
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from deploy.wire import commands
@@ -27,6 +29,8 @@ from .session import Session, StepFailed
 SECRET_FROM_CHARS = 4
 """Shorter values of env_files (``1``, ``on``) are not redacted: they would blank out ordinary text."""
 
+
+ENV_FILE_MAX_BYTES = 1 << 20
 
 TO_THEIR_END = ("before_activate", "after_activate", "failed")
 """Points whose running hook is not ended by a dead line: half a migration is worse than one nobody listens to."""
@@ -124,17 +128,51 @@ def configured(
 
 
 def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, str]:
-    """Read what ``env_files`` say, as data. A file that is not there gives nothing; names are relative to ROOT."""
+    """Read what ``env_files`` say, as data. A file that is not there gives nothing; names are relative to ROOT.
+
+    Raises StepFailed for anything but a plain file of text: the app's user may write below shared/, and must neither
+    hold up a deploy (a FIFO) nor have it read what only the deploy user may (a symbolic link).
+    """
     values: Dict[str, str] = {}
     for name in settings.get("env_files", []):
+        path = layout.root / name
         try:
-            text = (layout.root / name).read_text("utf-8")
+            values.update(commands.parse_env_file(_plain_text(layout.root, name)))
         except (FileNotFoundError, NotADirectoryError):
             continue
         except UnicodeDecodeError as error:
-            raise StepFailed("env_files", "%s is not UTF-8 text" % (layout.root / name), "write it as UTF-8") from error
-        values.update(commands.parse_env_file(text))
+            raise StepFailed("env_files", "%s is not UTF-8 text" % path, "write it as UTF-8") from error
+        except OSError as error:
+            raise StepFailed(
+                "env_files", "%s: %s" % (path, error.strerror), "make it a plain file, no link on its path"
+            ) from error
     return values
+
+
+def _plain_text(root: Path, name: str) -> str:
+    """Read a small regular file below ``root`` without following a link on the way (openat(2)). Raises OSError."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    *folders, last = PurePosixPath(name).parts
+    if ".." in folders:
+        raise OSError(errno.EINVAL, "leaves ROOT")
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            if stat.S_ISLNK(os.stat(folder, dir_fd=at, follow_symlinks=False).st_mode):
+                raise OSError(errno.ELOOP, "%s is a symbolic link" % folder)
+            inner = os.open(folder, flags | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = inner
+        fd = os.open(last, flags | os.O_NONBLOCK, dir_fd=at)
+    finally:
+        os.close(at)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        data = file.read(ENV_FILE_MAX_BYTES + 1)
+    if len(data) > ENV_FILE_MAX_BYTES:
+        raise OSError(errno.EFBIG, "larger than %d KiB" % (ENV_FILE_MAX_BYTES >> 10))
+    return data.decode("utf-8")
 
 
 def redact(text: str, secrets: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from deploy.onhost import hooks, marker
 from deploy.onhost.channel import LineLost
 from deploy.onhost.hooks import Context
-from deploy.onhost.session import Session
+from deploy.onhost.session import Session, StepFailed
 from deploy.wire.names import ReleaseId
 
 Make = Callable[..., ReleaseId]
@@ -54,3 +55,40 @@ def test_a_lost_line_ends_what_only_stages(session: Session, context: Context, r
     with pytest.raises(LineLost):
         hooks.run(session, context, marker.read(session.layout, name).manifest, "prepare")
     assert log.read_text().split() == ["began"]
+
+
+@pytest.mark.parametrize("planted", ["fifo", "link", "folder link", "folder", "device", "endless"])
+def test_an_env_file_is_a_plain_file_or_an_outcome(session: Session, planted: str) -> None:
+    """The app's user, who may write below shared/, neither holds up a deploy nor has it read others' files."""
+    layout = session.layout
+    secret = layout.root / "secret"
+    secret.mkdir()
+    (secret / ".env").write_text("KEY=only-the-deploy-user\n")
+    folder = layout.shared / "conf"
+    path = folder / ".env"
+    if planted == "folder link":
+        folder.symlink_to(secret)
+    else:
+        folder.mkdir()
+    if planted == "fifo":
+        os.mkfifo(path)
+    elif planted == "link":
+        path.symlink_to(secret / ".env")
+    elif planted == "folder":
+        path.mkdir()
+    elif planted == "device":
+        folder.rmdir()
+        folder.symlink_to("/dev")
+        path = folder / "zero"
+    elif planted == "endless":
+        path.write_bytes(b"A=1\n" * (1 << 19))
+    with pytest.raises(StepFailed, match=r"shared/conf/"):
+        hooks.env_file_values(layout, {"env_files": [f"shared/conf/{path.name}"]})
+
+
+def test_an_env_file_deep_below_root_is_read(session: Session) -> None:
+    """A plain file in plain folders; one that is not there gives nothing, wherever its path ends."""
+    (session.layout.shared / "a/b").mkdir(parents=True)
+    (session.layout.shared / "a/b/.env").write_text("KEY=value\n")
+    names = ["shared/a/b/.env", "shared/a/b/none", "shared/none/.env", "shared/a/b/.env/none"]
+    assert hooks.env_file_values(session.layout, {"env_files": names}) == {"KEY": "value"}

@@ -113,7 +113,9 @@ def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
         outcomes = list(phases.everywhere("verify", lambda host: preflight.verified(host, tag)).values())
         bad = [outcome for outcome in outcomes if outcome.cause]
         verdict = "every byte is as it was staged" if not bad else f"not intact on {len(bad)} of {len(outcomes)} hosts"
-        next_step = "fab deploy of another tag, then of this one with --restage" if bad else ""
+        next_step = (
+            f"deploy another tag, then this one again: what is not intact is staged anew {run.where}" if bad else ""
+        )
         return run.ended(outcomes, verdict, code=ExitCode.FAILED if bad else ExitCode.OK, next_step=next_step)
 
     return run.guard(asked)

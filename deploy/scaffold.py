@@ -30,7 +30,7 @@ deploy:
   #:   dirs: [media]  # outlive releases; the app may write there
   #: hooks:
   #:   prepare: python manage.py collectstatic --noinput
-  #:   probe: python -c "import {module}"
+  #:   probe: python -c "import {package}"
   #:   before_activate: python manage.py migrate --noinput
 
   # Operator settings: they come from this machine only, never from a tag.
@@ -108,7 +108,13 @@ def init(project: Path, *, app: str | None = None) -> Scaffolded:
     name = app or re.sub(r"[^a-z0-9]+", "-", project.name.lower()).strip("-") or "app"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
         raise Refused("nothing was written", f"{name!a} is no name for an app", "python -m deploy init --app NAME")
-    words = {"app": name, "module": _module(project), "python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
+    module = _module(project)
+    words = {
+        "app": name,
+        "module": module,
+        "package": module.partition(":")[0],
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+    }
     files = {
         "fabfile.py": FABFILE.format(**words),
         "fabric.yaml": SETTINGS.format(**words),

@@ -54,9 +54,11 @@ def check(source: Source, requirements: str) -> Lock:
     for target in lock.targets:
         problems += holes(lock, target, asked.roots, known)
     if problems:
-        raise _refused(
-            requirements, f"{len(problems)} break(s) in the closure", "fab vendor.lock && fab vendor.fetch", problems
-        )
+        count = "1 break" if len(problems) == 1 else f"{len(problems)} breaks"
+        # Where only files are missing the pins are right: locking again might move them.
+        only_files = all(": missing (" in problem for problem in problems)
+        next_step = "fab vendor.fetch" if only_files else "fab vendor.lock && fab vendor.fetch"
+        raise _refused(requirements, f"{count} in the closure", next_step, problems)
     return lock
 
 

@@ -74,8 +74,7 @@ def outcome_of(host: Host) -> HostOutcome:
     problems: list[str] = host.facts["problems"]
     if not problems:
         return HostOutcome(host.name, Outcome.ANSWERED, facts_line(host))
-    root, user = host.settings.root, host.facts["user"]
-    next_step = f"as root on the host: install -d -o {user} -g {user} -m 0750 '{root}'"
+    next_step = f"mend what is listed on the host, then: fab check --stage {host.run.stage}"
     return HostOutcome(host.name, Outcome.FAILED, facts_line(host), "preflight", "; ".join(problems), next_step)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import json
 import os
+import pwd
 import shutil
 import stat
 import time
@@ -75,10 +76,15 @@ class Layout:
     def problems(self) -> List[str]:
         """What about ROOT makes any change refused, in words an operator can act on."""
         found: List[str] = []
+        make = "as root: install -d -o %s -g APPGROUP -m 0750 '%s'  # APPGROUP: the service's" % (_user(), self.root)
         if not self.root.is_dir():
-            return ["%s does not exist" % self.root]
+            return ["%s does not exist (%s)" % (self.root, make)]
         if not os.access(self.root, os.W_OK | os.X_OK):
-            found.append("%s is not writable for this user" % self.root)
+            found.append("%s is not writable for this user (%s)" % (self.root, make))
+        elif os.stat(self.root).st_uid != os.geteuid():
+            found.append("%s belongs to somebody else, who could replace what lies in it (%s)" % (self.root, make))
+        elif os.stat(self.root).st_mode & 0o022:
+            found.append("others may write in %s and so replace `current` (chmod go-w '%s')" % (self.root, self.root))
         for link in (self.current, self.previous):
             if os.path.lexists(link) and not link.is_symlink():
                 found.append("%s is not a symbolic link; move it away" % link)
@@ -114,6 +120,13 @@ class Layout:
         path = self.tmp / ("%s.%d.%d" % (name, os.getpid(), time.monotonic_ns()))
         path.mkdir(mode=0o700)
         return path
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _make_folder(folder: Path) -> bool:

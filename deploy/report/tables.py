@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -77,7 +78,7 @@ def remarks(answer: Mapping[str, Any]) -> list[str]:
         if host.get("next_step"):
             told.append(f"{name}: next: {_text(host['next_step'])}")
         if host.get("lock"):
-            told.append(f"{name}: locked by {_lock(host['lock'])}")
+            told.append(f"{name}: locked, {_lock(host['lock'])}")
         if host.get("pending"):
             told.append(f"{name}: pending: {_text(host['pending'])}")
         told += [f"{name}: note: {_text(note)}" for note in cast("Sequence[object]", host.get("notes") or [])]
@@ -125,7 +126,11 @@ def _release(value: object) -> str:
 def _lock(value: object) -> str:
     if isinstance(value, Mapping):
         held = cast("Mapping[str, Any]", value)
-        return ", ".join(f"{escape(str(key))} {_text(held[key])}" for key in held if held[key] not in {None, ""})
+        since = held.get("since")
+        when = (
+            time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(since)) if isinstance(since, int | float) else ""
+        )
+        return f"{_text(held.get('by') or 'somebody')} runs {_text(held.get('verb') or 'something')}{when}"
     return _text(value)
 
 

@@ -39,7 +39,7 @@ ANSWER: dict[str, Any] = {
             "current": NEW,
             "previous": OLD,
             "releases": [BROKEN, NEW, OLD],
-            "lock": {"operator": "bob@laptop", "pid": 12, "run": None},
+            "lock": {"by": "bob@laptop", "verb": "deploy", "run": "5f"},
             "pending": "unconfirmed: v10",
             "live": "proven by the unit's cgroup",
             "notes": ["a release of another program: x\x1b[2J"],
@@ -71,7 +71,7 @@ def test_releases_newest_first_by_sequence(capsys: pytest.CaptureFixture[str]) -
         "web-1      v11          v11-aaaaaaaa  RETIRED  bad  0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
         "web-1      v9           v9-aaaaaaaa   RETIRED       0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
         "web-2      unreachable\n"
-        "web-1: locked by operator bob@laptop, pid 12\n"
+        "web-1: locked, bob@laptop runs deploy\n"
         "web-1: pending: unconfirmed: v10\n"
         "web-1: note: a release of another program: x\\x1b[2J\n"
         "web-2: unreachable: connect: refused\n"

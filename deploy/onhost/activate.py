@@ -102,15 +102,23 @@ def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
             _stop(session, context, release, operator)
             switch.withdraw(session.layout)
     except Exception as error:  # whatever it was, a person must look
-        session.book.append("stuck", release=release, to=came_from, cause=str(error)[:1000])
+        _note(session, "stuck", release=release, to=came_from, cause=str(error)[:1000])
         session.tell("return", "failed", str(error))
         raise Stuck(
             "%s failed (%s), and returning to %s failed too: %s" % (release, failure, came_from, error)
         ) from error
-    session.book.append("returned", release=release, to=came_from, cause=str(failure)[:1000])
+    _note(session, "returned", release=release, to=came_from, cause=str(failure)[:1000])
     session.tell("return", "done", "to %s" % (came_from or "nothing live"))
     run_failed_hooks(session, context, release)
     return {"outcome": "returned", "release": release, "from": came_from, "failure": failure.to_json()}
+
+
+def _note(session: Session, what: str, **fields: Any) -> None:
+    """Journal how a return ended. What became of the service is told even where that cannot be written."""
+    try:
+        session.book.append(what, **fields)
+    except OSError as error:
+        session.tell("journal", "warned", "%s was not written down, the next run returns once more: %s" % (what, error))
 
 
 def settle(session: Session, why: str) -> Dict[str, Any]:
@@ -118,9 +126,12 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
     intent = _open(session)
     release = parse_release_id(intent["to"])
     session.check = _unheard
+    history = fold(session.book.records)
     # Killed before the restart, the process of the old release would answer, and be taken for the new one.
-    settled = _healthy if fold(session.book.records).restarted == release else _bring_up
+    settled = _healthy if history.restarted == release else _bring_up
     try:
+        if not history.switched:  # killed right after rename(2); from here on only a return undoes it
+            session.book.append("switched", to=release)
         found = marker.read(session.layout, release)
         proof = settled(session, _context(intent["context"]), found, intent["operator"])
     except Exception as error:  # noqa: BLE001 - what cannot be shown to be well goes back

@@ -252,6 +252,59 @@ def test_a_return_that_was_cut_short_restarts_the_old_release(
     assert (current(session), runs(session)[-1]) == (old, "v1")
 
 
+def test_a_return_cut_short_after_a_switch_that_was_never_written_down(
+    session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after rename(2), settled, returned, killed before the old one's restart: it is restarted all the same."""
+    old, new = release("v1"), release("v2")
+    go_live(session, context, old)
+    intent = {"to": new, "verb": "deploy", "operator": operator(), "context": activate._context_json(context)}
+    session.book.append("switch", **{**intent, "from": old})
+    switch.point(session.layout, session.layout.current, new)
+    ill(session, new)
+    real = activate._bring_up
+
+    def bring_up(session: Session, context: Context, found: marker.Release, operator: Any) -> str:
+        if found.id == old:
+            raise KeyboardInterrupt
+        return real(session, context, found, operator)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(activate, "_bring_up", bring_up)
+        recovery.recover(session)
+    assert (current(session), runs(session)) == (old, ["v1", "v2"])
+    (done,) = recovery.recover(session)
+    assert done["outcome"] == "returned"
+    assert (current(session), runs(session)) == (old, ["v1", "v2", "v1"])
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_full_journal_does_not_hide_how_a_return_ended(
+    session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch, *, well: bool
+) -> None:
+    """Returned is told as returned, stuck as stuck; the record is missing, so the next run returns once more."""
+    old, new = release("v1"), release("v2")
+    go_live(session, context, old)
+    ill(session, new)
+    if not well:
+        ill(session, old)
+    append = session.book.append
+
+    def full(what: str, **fields: Any) -> Any:
+        if what in ("stuck", "returned"):
+            raise OSError(28, "No space left on device")
+        return append(what, **fields)
+
+    monkeypatch.setattr(session.book, "append", full)
+    if well:
+        assert activate.activate(session, context, new, operator())["outcome"] == "returned"
+    else:
+        with pytest.raises(Stuck):
+            activate.activate(session, context, new, operator())
+    assert current(session) == old
+    assert [action.do for action in recovery.look(session.layout, fold(session.book.records))] == ["return"]
+
+
 def test_half_made_releases_and_scratch_are_swept(session: Session, context: Context, release: Make) -> None:
     """Whatever an interrupted stage left; a complete release and a stranger's folder stay."""
     kept = release("v1")

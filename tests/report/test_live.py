@@ -64,7 +64,7 @@ def _on_a_terminal(tmp_path: Path, count: int, rows: int = 24, **environment: st
         elif running.poll() is not None:
             break
     os.close(ours)
-    assert running.wait(timeout=10) == 0, seen.decode()
+    assert running.wait(timeout=60) == 0, seen.decode()
     return seen.decode()
 
 

@@ -1,7 +1,8 @@
 """The conversation with the control side: a table of requests, one answer each, and what a dead line means.
 
 Requests are ``{"t": "request", "op": OP, ...}``; answers ``{"t": "answer", "op": OP, "ok": true, ...}`` or, where it
-failed, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log"}}``. Between them go events and heartbeats.
+failed, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log", "switched"}}``; ``switched: false`` says that
+no switch is open on this host. Between them go events and heartbeats.
 
     hello    run, operator, context, policy   -> facts
     lock     holder                           -> seq, recovered
@@ -34,6 +35,7 @@ from deploy.wire.names import parse_release_id, sha256
 from . import activate, facts, hooks, marker, prune, recovery, seal, stage, switch
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
+from .history import fold
 from .hooks import Context
 from .journal import Journal, NewerFormat
 from .layout import Layout
@@ -116,6 +118,8 @@ class Conversation:
         except Exception as error:  # noqa: BLE001 - a bug must reach the operator
             log = traceback.format_exc().splitlines()[-30:]
             answer.update(ok=False, error={"kind": "bug", "step": op, "cause": repr(error), "next": "", "log": log})
+        if not answer["ok"]:
+            answer["error"]["switched"] = self._a_switch_is_open()
         self._channel.send(answer)
 
     def _hello(self, request: Dict[str, Any]) -> Answer:
@@ -248,6 +252,10 @@ class Conversation:
     def _locked(self) -> None:
         if not self._session.lock.is_held:
             raise NotNow("the lock is not held")
+
+    def _a_switch_is_open(self) -> bool:
+        book = self._session.journal
+        return book is not None and fold(book.records).open_switch is not None
 
     def _settle(self, why: str) -> None:
         """Nobody is there any more. An open switch is settled; received blobs stay; the lock goes with the process."""

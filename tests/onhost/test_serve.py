@@ -1,0 +1,49 @@
+"""Answers of one host: what an error says about the switch, and who may take the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deploy.onhost import activate
+from deploy.onhost.hooks import Context
+from deploy.onhost.serve import Conversation
+from deploy.onhost.session import Session
+from deploy.wire.names import ReleaseId
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def ask(session: Session, context: Context, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Put one request to a conversation that holds the lock, and give its answer."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(session.channel, "send", told.append)
+    conversation = Conversation(session.layout.root, session.channel, session.program_fd, "")
+    conversation._session, conversation._context = session, context
+
+    def one(op: str, **fields: Any) -> dict[str, Any]:
+        conversation._answer({"op": op, **fields})
+        return told[-1]
+
+    return one
+
+
+def test_an_error_says_whether_a_switch_is_open(
+    session: Session, release: Callable[..., ReleaseId], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before the switch: no. Written down but broken off, or neither way up: yes."""
+    name, operator = release("v1"), {"restart": None, "stop": None, "health": None}
+    request = {"release": name, "verb": "deploy", "operator": operator}
+    absent = ask("activate", **{**request, "release": "v9-00000009"})["error"]
+    assert (absent["kind"], absent["switched"]) == ("failed", False)
+
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(activate.switch, "point", broken)
+    monkeypatch.setattr(activate.switch, "withdraw", broken)
+    stuck = ask("activate", **request)["error"]
+    assert (stuck["kind"], stuck["switched"]) == ("stuck", True)

@@ -48,12 +48,16 @@ def facts(layout: Layout) -> Dict[str, Any]:
         previous=layout.link_target(layout.previous),
         releases=_releases(layout, history),
         rollback_candidates=rollback_candidates(history, current, _complete(layout)),
-        pending=[action.why for action in look(layout, history)],
+        pending=[action.why for action in look(layout, history)] + _unknown(history),
         unconfirmed=bool(history.open_switch) and history.switched,
         lock=holder_of(layout.lock),
         env_keys=envs.known(layout),
     )
     return about
+
+
+def _unknown(history: History) -> List[str]:
+    return ["%s hook `%s` was cut off, its outcome is unknown" % key for key in history.unknown_hooks]
 
 
 def _complete(layout: Layout) -> List[ReleaseId]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from deploy.wire.names import ReleaseId
 
@@ -35,6 +35,7 @@ class History:
     """All releases' pasts, and the switch that nobody has settled yet.
 
     Of that switch: whether it happened, which release was restarted last, and whether returning from it failed.
+    ``unknown_hooks``: by point and text, each ``once`` hook that began and whose outcome nobody wrote down.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -42,6 +43,7 @@ class History:
     switched: bool = False
     restarted: str = ""
     stuck: bool = False
+    unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def past(self, release: str) -> Past:
         return self.releases.setdefault(release, Past())
@@ -136,7 +138,20 @@ def _pruned(history: History, record: Record, _operator: str) -> None:
     history.releases.pop(record["release"], None)
 
 
+def _hook(history: History, record: Record, _operator: str) -> None:
+    if record.get("once"):
+        history.unknown_hooks[record["point"], record["text"]] = record
+
+
+def _hook_done(history: History, record: Record, _operator: str) -> None:
+    for key, intent in list(history.unknown_hooks.items()):
+        if intent["seq"] == record.get("intent"):
+            del history.unknown_hooks[key]
+
+
 _READERS = {
+    "hook": _hook,
+    "hook-done": _hook_done,
     "stage": _stage,
     "staged": _staged,
     "switch": _switch,

@@ -23,6 +23,7 @@ from deploy.wire.commands import Hook
 from deploy.wire.manifest import Manifest
 
 from .children import Command, Finished, environment
+from .history import fold
 from .layout import Layout
 from .session import Session, StepFailed
 
@@ -72,19 +73,35 @@ def run(session: Session, context: Context, manifest: Manifest, point: str, *, o
 
 def _run_one(session: Session, context: Context, manifest: Manifest, point: str, hook: Hook) -> None:
     with session.step(point, hook.text):
-        intent = session.book.append(
-            "hook", point=point, text=hook.text[:300], release=manifest.release_id, once=hook.once
-        )
-        with _heeding_the_line(session, heed=point not in TO_THEIR_END):
-            finished = configured(
-                session, context, manifest, Configured(hook.argv, point, hook.timeout_s, hook.user, hook.sealed)
-            )
+        text = hook.text[:300]
+        if hook.once and not hook.idempotent:
+            _refuse_unknown(session, point, text)
+        intent = session.book.append("hook", point=point, text=text, release=manifest.release_id, once=hook.once)
+        command = Configured(hook.argv, point, hook.timeout_s, hook.user, hook.sealed)
+        try:
+            with _heeding_the_line(session, heed=point not in TO_THEIR_END):
+                finished = configured(session, context, manifest, command)
+        except StepFailed as failure:
+            session.book.append("hook-done", intent=intent["seq"], point=point, outcome="not run: %s" % failure)
+            raise
         if not finished.left:  # what still runs has no outcome yet
             outcome = "ok" if finished.ok else finished.cause()
             session.book.append("hook-done", intent=intent["seq"], point=point, outcome=outcome)
         if not finished.ok:
             cause = "%s hook `%s`: %s" % (point, hook.text, finished.cause())
             raise StepFailed(point, cause, "mend the hook or what it calls, tag again, deploy", finished.tail(30))
+
+
+def _refuse_unknown(session: Session, point: str, text: str) -> None:
+    """Raise StepFailed where this hook began before and nobody knows how it ended: half of it may be done."""
+    before = fold(session.book.records).unknown_hooks.get((point, text))
+    if before is not None:
+        cause = "%s hook `%s` began in run %s for %s and was cut off: its outcome is unknown, it may be half done"
+        raise StepFailed(
+            point,
+            cause % (point, text, before.get("run"), before.get("release")),
+            "look at what it did and mend that; when it is safe to run again, give it `idempotent: true`, tag, deploy",
+        )
 
 
 @contextmanager

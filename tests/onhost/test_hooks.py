@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.onhost import hooks, marker
+from deploy.onhost import facts, hooks, marker
 from deploy.onhost.channel import LineLost
 from deploy.onhost.hooks import Context
 from deploy.onhost.session import Session, StepFailed
@@ -92,3 +92,55 @@ def test_an_env_file_deep_below_root_is_read(session: Session) -> None:
     (session.layout.shared / "a/b/.env").write_text("KEY=value\n")
     names = ["shared/a/b/.env", "shared/a/b/none", "shared/none/.env", "shared/a/b/.env/none"]
     assert hooks.env_file_values(session.layout, {"env_files": names}) == {"KEY": "value"}
+
+
+def migrate(session: Session, context: Context, name: ReleaseId) -> None:
+    """Run what is for once before the switch."""
+    hooks.run(session, context, marker.read(session.layout, name).manifest, "before_activate", once=True)
+
+
+def test_a_once_hook_that_was_cut_off_never_runs_again_without_a_word(
+    session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named, shown by status; declared idempotent it runs, and is known again."""
+    log = session.layout.shared / "log"
+    run = f"echo ran >> {log}"
+    once = release("v1", hooks={"app": {"before_activate": [hook(run, once=True)]}})
+    again = release("v2", hooks={"app": {"before_activate": [hook(run, once=True, idempotent=True)]}})
+    migrate(session, context, once)
+    migrate(session, context, once)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+
+        def killed(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(hooks, "configured", killed)
+        migrate(session, context, once)
+    with pytest.raises(StepFailed, match="outcome is unknown") as refused:
+        migrate(session, context, once)
+    assert run in str(refused.value)
+    assert "idempotent: true" in refused.value.next_step
+    assert f"before_activate hook `{run}` was cut off, its outcome is unknown" in facts.facts(session.layout)["pending"]
+    assert log.read_text() == "ran\n" * 2
+    migrate(session, context, again)
+    assert facts.facts(session.layout)["pending"] == []
+    migrate(session, context, once)
+    assert log.read_text() == "ran\n" * 4
+
+
+def test_a_once_hook_that_failed_may_run_again(session: Session, context: Context, release: Make) -> None:
+    """Its outcome is known."""
+    name = release("v1", hooks={"app": {"before_activate": [hook("exit 3", once=True)]}})
+    for _ in range(2):
+        with pytest.raises(StepFailed, match="exit status 3"):
+            migrate(session, context, name)
+
+
+def test_a_once_hook_that_never_began_may_run_again(session: Session, context: Context, release: Make) -> None:
+    """Its environment could not be made."""
+    (session.layout.shared / ".env").mkdir()
+    name = release("v1", env_files=["shared/.env"], hooks={"app": {"before_activate": [hook("true", once=True)]}})
+    with pytest.raises(StepFailed, match="env"):
+        migrate(session, context, name)
+    (session.layout.shared / ".env").rmdir()
+    migrate(session, context, name)

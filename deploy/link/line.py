@@ -63,7 +63,9 @@ class Line:
         if first.payload == b"need":
             self._send(b"%d\n" % len(program))
             self._pieces(program)
+        self._heard_at = time.monotonic()  # the host could not beat before it had its program
         threading.Thread(target=self._beat, name="line-beat", daemon=True).start()
+        threading.Thread(target=self._watch, name="line-watch", daemon=True).start()
 
     def ask(self, op: str, on_event: OnEvent, /, **fields: Any) -> dict[str, Any]:
         """Ask one question and wait for its answer, giving the events in between. Raises LinkLost."""
@@ -194,6 +196,13 @@ class Line:
     def _lose(self, why: str) -> None:
         self._lost = self._lost or why
         self._frames.put(None)
+
+    def _watch(self) -> None:
+        """Close the pipe of a line that is lost: a send may be blocked in it, and would be for ever."""
+        while not self.is_lost:
+            time.sleep(0.25)
+        self._lose(f"nothing heard for {self._silence_s:g} s")
+        self._pipe.close()
 
     def _beat(self) -> None:
         while self._lost is None:

@@ -29,6 +29,7 @@ def opener(config: Any = None, *, dry: bool = False) -> Callable[[HostSettings, 
             known_hosts=host.known_hosts,
             connect_s=deadlines.connect_s,
             auth_s=deadlines.auth_s,
+            silence_s=deadlines.silence_s,
         )
         return connect(address, line, config)
 

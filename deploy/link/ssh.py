@@ -190,7 +190,7 @@ def _connection(address: Address, config: Config | None) -> Connection:
     )
     for hop in _hops(connection):  # Fabric hands no deadline on to the gateways that it makes from ssh_config
         hop.connect_timeout = int(max(1, address.connect_s))
-        hop.connect_kwargs = dict(hop.connect_kwargs) | deadlines
+        hop.connect_kwargs = dict(cast("dict[str, Any]", hop.connect_kwargs)) | deadlines
     return connection
 
 

@@ -1,0 +1,127 @@
+"""The pipe over a real sshd: a wire that goes dead in mid-upload, and gateways that never answer."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import sys
+import threading
+import time
+from io import StringIO
+from typing import Any
+
+import paramiko
+import pytest
+from fabric import Config
+
+from deploy.link import ssh
+from deploy.link.line import Line
+from deploy.link.pipe import LinkLost
+from deploy.link.ssh import Address, SshPipe, connect
+
+FAR_END = """
+import sys, time
+sys.stdout.write(sys.stdin.readline().rstrip() + " have\\n")
+sys.stdout.flush()
+while sys.stdin.buffer.read(65536):
+    sys.stdout.write(".\\0\\0\\0\\0")
+    sys.stdout.flush()
+"""
+"""Answers the greeting and then only beats, for as long as it is sent something."""
+ENDS_WITHIN_S = 60.0
+
+
+def small(pipe: SshPipe) -> SshPipe:
+    """Let little lie in the kernel, as on a slow wire, so that a send blocks in the socket and not in SSH's window."""
+    pipe.connection.transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return pipe
+
+
+def test_a_pipe_whose_wire_is_dead_can_be_closed(server: Any, wire: Any) -> None:
+    """Ctrl-C closes it from the main thread while a worker's send is blocked in it: both come back."""
+    pipe = small(connect(server.address(wire.port), "cat > /dev/null"))
+    began: list[int] = []
+
+    def upload() -> None:
+        data = memoryview(bytes(32768))
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                began.append(1)
+                pipe.send(data)
+
+    uploading = threading.Thread(target=upload, daemon=True)
+    uploading.start()
+    while len(began) < 10:
+        time.sleep(0.01)
+    wire.cut()
+    before = -1
+    while before != len(began):  # a send that waits for SSH's window comes back every second
+        before = len(began)
+        time.sleep(2.5)
+    assert uploading.is_alive()
+    closing = threading.Thread(target=pipe.close, daemon=True)
+    closing.start()
+    closing.join(ENDS_WITHIN_S)
+    uploading.join(ENDS_WITHIN_S)
+    assert not closing.is_alive()
+    assert not uploading.is_alive()
+
+
+def test_an_upload_into_a_black_hole_is_a_loss(server: Any, wire: Any) -> None:
+    """Nothing is read any more, nobody hangs up: the line's silence ends an upload that is blocked in the socket."""
+    words = f"{shlex.quote(sys.executable)} -c {shlex.quote(FAR_END)}"
+    line = Line(small(connect(server.address(wire.port), words)), silence_s=2)
+    line.greet(b"")
+    ended: list[str] = []
+
+    def upload() -> None:
+        try:
+            line.blobs([("0" * 64, lambda: b"\x1f\x8b" + bytes(1 << 20))] * 10_000, lambda _: None)
+        except LinkLost as lost:
+            ended.append(lost.why)
+
+    uploading = threading.Thread(target=upload, daemon=True)
+    uploading.start()
+    time.sleep(0.5)
+    assert uploading.is_alive(), ended
+    wire.cut()
+    uploading.join(ENDS_WITHIN_S)
+    line.close()
+    assert len(ended) == 1
+    assert "for 2 s" in ended[0]
+
+
+def test_the_kernel_is_told_how_long_bytes_may_go_unacknowledged(server: Any) -> None:
+    """tcp(7), TCP_USER_TIMEOUT: it counts also while the host program cannot beat yet."""
+    pipe = connect(server.address(server.port, silence_s=3), "cat > /dev/null")
+    assert pipe.connection.transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3000
+    pipe.close()
+
+
+def jumping(*hops: str) -> Config:
+    """Fabric's configuration with an ssh_config that jumps."""
+    config = paramiko.SSHConfig()
+    config.parse(StringIO(f"Host 127.0.0.9\n    ProxyJump {','.join(hops)}\n"))
+    return Config(ssh_config=config)
+
+
+def test_every_hop_has_deadlines() -> None:
+    """Not the last one only."""
+    connection = ssh._connection(Address("127.0.0.9", connect_s=3, auth_s=4), jumping("a@127.0.0.1", "b@127.0.0.2"))
+    hops = list(ssh._hops(connection))
+    assert {hop.host for hop in hops} == {"127.0.0.9", "127.0.0.2", "127.0.0.1"}
+    for hop in hops:
+        assert hop.connect_timeout == 3
+        assert dict(hop.connect_kwargs) == {"banner_timeout": 4, "auth_timeout": 4, "channel_timeout": 3}
+
+
+def test_a_gateway_that_never_greets_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and says nothing: Paramiko alone would wait 15 s, four times."""
+    monkeypatch.setattr(ssh, "TRIES", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        began = time.monotonic()
+        with pytest.raises(LinkLost, match="cannot connect to"):
+            connect(Address("127.0.0.9", connect_s=1, auth_s=1), "true", jumping(f"x@127.0.0.1:{port}"))
+        assert time.monotonic() - began < 12

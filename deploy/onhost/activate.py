@@ -17,6 +17,7 @@ from .history import Record, fold, rollback_target
 from .hooks import Configured, Context
 from .layout import unlink_if_there
 from .marker import NotARelease, Release
+from .processes import boot_id, up_s
 from .session import Session, StepFailed
 
 Operator = Mapping[str, Any]
@@ -62,7 +63,7 @@ def activate(session: Session, context: Context, release: ReleaseId, operator: O
         if came_from != release:
             with session.step("switch", release):
                 switch.point(session.layout, session.layout.current, release)
-        session.book.append("switched", to=release)
+        session.book.append("switched", to=release, **_now())
         proof = (
             _bring_up(session, context, found, operator)
             if came_from != release
@@ -107,10 +108,15 @@ def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
         raise Stuck(
             "%s failed (%s), and returning to %s failed too: %s" % (release, failure, came_from, error)
         ) from error
-    _note(session, "returned", release=release, to=came_from, cause=str(failure)[:1000])
+    _note(session, "returned", release=release, to=came_from, cause=str(failure)[:1000], **_now())
     session.tell("return", "done", "to %s" % (came_from or "nothing live"))
     run_failed_hooks(session, context, release)
     return {"outcome": "returned", "release": release, "from": came_from, "failure": failure.to_json()}
+
+
+def _now() -> Dict[str, Any]:
+    """When ``current`` was pointed, to be compared with the start of processes."""
+    return {"boot": boot_id(), "up_s": round(up_s(), 2)}
 
 
 def _note(session: Session, what: str, **fields: Any) -> None:
@@ -131,7 +137,7 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
     settled = _healthy if history.restarted == release else _bring_up
     try:
         if not history.switched:  # killed right after rename(2); from here on only a return undoes it
-            session.book.append("switched", to=release)
+            session.book.append("switched", to=release, **_now())
         found = marker.read(session.layout, release)
         proof = settled(session, _context(intent["context"]), found, intent["operator"])
     except Exception as error:  # noqa: BLE001 - what cannot be shown to be well goes back

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from deploy.wire.names import ReleaseId
 
@@ -30,12 +30,21 @@ class Past:
     proof: str = ""
 
 
+class Life(NamedTuple):
+    """``current`` was pointed at a release ``up_s`` after the boot ``boot``; older journals do not say when."""
+
+    release: str
+    boot: str
+    up_s: float
+
+
 @dataclass
 class History:
     """All releases' pasts, and the switch that nobody has settled yet.
 
     Of that switch: whether it happened, which release was restarted last, and whether returning from it failed.
-    ``unknown_hooks``: by point and text, each ``once`` hook that began and whose outcome nobody wrote down.
+    ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
+    began and whose outcome nobody wrote down.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -43,6 +52,7 @@ class History:
     switched: bool = False
     restarted: str = ""
     stuck: bool = False
+    lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def past(self, release: str) -> Past:
@@ -50,6 +60,15 @@ class History:
 
     def was_live(self, release: str) -> bool:
         return self.past(release).live_seq > 0
+
+    def live_since(self, boot: str, up_s: float) -> Set[str]:
+        """Releases that ``current`` named at that moment of that boot or later; where nobody knows when, they count."""
+        found: Set[str] = set()
+        for life in reversed(self.lives):
+            found.add(life.release)
+            if life.boot and (life.boot != boot or life.up_s <= up_s):
+                break
+        return found
 
 
 def fold(records: Sequence[Record]) -> History:
@@ -101,6 +120,12 @@ def _switch(history: History, record: Record, _operator: str) -> None:
 def _switched(history: History, record: Record, _operator: str) -> None:
     history.switched = True
     history.past(record["to"]).was_active = True
+    _points_at(history, record)
+
+
+def _points_at(history: History, record: Record) -> None:
+    if record.get("to"):
+        history.lives.append(Life(record["to"], str(record.get("boot") or ""), float(record.get("up_s") or 0)))
 
 
 def _restarted(history: History, record: Record, _operator: str) -> None:
@@ -108,6 +133,7 @@ def _restarted(history: History, record: Record, _operator: str) -> None:
 
 
 def _stuck(history: History, record: Record, _operator: str) -> None:
+    _points_at(history, record)
     history.past(record["release"]).bad = True
     history.stuck = True
 
@@ -126,6 +152,7 @@ def _confirmed(history: History, record: Record, _operator: str) -> None:
 
 
 def _returned(history: History, record: Record, _operator: str) -> None:
+    _points_at(history, record)
     history.past(record["release"]).bad = True
     history.open_switch = None
 

@@ -8,7 +8,7 @@ import pwd
 import signal
 import time
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .journal import Record
 
@@ -52,15 +52,20 @@ def session_of(sid: int) -> List[Process]:
     return found
 
 
-def age_s(process: Process) -> float:
-    """Seconds since it started, by a clock that nobody sets (proc(5), field 22; clock_gettime(2))."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - process.start / os.sysconf("SC_CLK_TCK")
+def up_s() -> float:
+    """Seconds since this boot, by a clock that nobody sets (clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def started_s(process: Process) -> float:
+    """When it started, by that clock (proc(5), field 22)."""
+    return process.start / os.sysconf("SC_CLK_TCK")
 
 
 def describe(process: Process) -> str:
     """Name a process to a person: pid, program, user."""
     program, user = "?", "?"
-    with contextlib.suppress(OSError, KeyError, ValueError):
+    with contextlib.suppress(OSError, KeyError):
         program = Path("/proc/%d/comm" % process.pid).read_text("utf-8", "replace").strip()
         user = str(effective_uid(process.pid))
         user = pwd.getpwuid(int(user)).pw_name
@@ -68,11 +73,20 @@ def describe(process: Process) -> str:
 
 
 def effective_uid(pid: int) -> int:
-    """Whose rights a process has. Raises OSError where it is gone, ValueError where proc(5) is not as documented."""
-    for line in Path("/proc/%d/status" % pid).read_text("utf-8", "replace").splitlines():
-        if line.startswith("Uid:"):
-            return int(line.split()[2])
-    raise ValueError("no Uid in /proc/%d/status" % pid)
+    """Whose rights a process has. Raises OSError where it is gone, KeyError where proc(5) is not as documented."""
+    return _status(pid)["Uid"][1]
+
+
+def groups_of(pid: int) -> Set[int]:
+    """All groups whose rights a process has; anybody may read it. Raises OSError where it is gone, KeyError."""
+    status = _status(pid)
+    return set(status["Gid"] + status["Groups"])
+
+
+def _status(pid: int) -> Dict[str, List[int]]:
+    lines = Path("/proc/%d/status" % pid).read_text("utf-8", "replace").splitlines()
+    pairs = (line.split(":", 1) for line in lines if line.startswith(("Uid:", "Gid:", "Groups:")))
+    return {name: [int(word) for word in rest.split()] for name, rest in pairs}
 
 
 def open_files(pid: int) -> List[str]:

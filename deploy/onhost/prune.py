@@ -16,7 +16,7 @@ from . import live, marker, switch, toolchain
 from .history import History, fold
 from .layout import Layout, remove_tree, unlink_if_there
 from .marker import NotARelease
-from .processes import open_files
+from .processes import Process, boot_id, effective_uid, groups_of, identify, open_files, started_s
 from .session import Session
 from .wheels import wheel_key
 
@@ -59,26 +59,44 @@ def prune(session: Session, keep: int) -> Dict[str, object]:
 
 
 def in_use(layout: Layout, history: History) -> Set[str]:
-    """Releases that some process runs from or has open; where a process cannot be read, all it might run from."""
+    """Releases that some process runs from or has open.
+
+    Where a process of the service may not be looked into (another user's, proc(5)), all that it may have started from:
+    what was live when it started or later.
+    """
     found: Set[str] = set()
     pattern = re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)(?:/|$)")
     for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
+        process = identify(int(name)) if name.isdigit() and int(name) != os.getpid() else None
+        if process is None:
             continue
-        pid = int(name)
-        seen = live.release_of(layout, pid)
+        seen = live.release_of(layout, process.pid)
         if seen:
             found.add(seen)
         try:
-            links = open_files(pid)
-            with open("/proc/%d/maps" % pid, encoding="utf-8", errors="replace") as file:
+            links = open_files(process.pid)
+            with open("/proc/%d/maps" % process.pid, encoding="utf-8", errors="replace") as file:
                 links += [line.split(None, 5)[-1].strip() for line in file if "/" in line]
         except OSError:
-            if seen is None and live.mentions_root(layout, pid):
-                found |= {release for release, past in history.releases.items() if past.live_seq}
+            if seen is None and _may_serve(layout, process):
+                found |= history.live_since(boot_id(), started_s(process))
             continue
         found |= {match.group(1) for match in map(pattern.search, links) if match}
     return found
+
+
+def _may_serve(layout: Layout, process: Process) -> bool:
+    """Whether a process that cannot be read may be the service's: in ROOT's group, or its command line names ROOT.
+
+    Where ROOT's group is root's own, it says nothing.
+    """
+    if live.mentions_root(layout, process.pid):
+        return True
+    group = layout.root.stat().st_gid
+    try:
+        return group != 0 and effective_uid(process.pid) != os.geteuid() and group in groups_of(process.pid)
+    except (OSError, KeyError):
+        return False  # gone meanwhile
 
 
 def _sweep_store(session: Session) -> int:

@@ -18,7 +18,7 @@ from .children import ENDING_S
 from .history import History, fold
 from .journal import Record
 from .layout import Layout, remove_tree, unlink_if_there
-from .processes import Process, age_s, describe, end_tree, is_foreign, left_running, survivors, unfinished
+from .processes import Process, describe, end_tree, is_foreign, left_running, started_s, survivors, unfinished, up_s
 from .session import Session, StepFailed
 
 
@@ -132,7 +132,7 @@ def _await_deadlines(session: Session) -> None:
 
 def _remaining_s(record: Record) -> float:
     """Until a child's deadline, and the moment that timeout(1) needs after it, by its own start time."""
-    return float(record["deadline_s"]) + ENDING_S - age_s(Process(record["pid"], record["start"]))
+    return float(record["deadline_s"]) + ENDING_S + started_s(Process(record["pid"], record["start"])) - up_s()
 
 
 def _sweep_scratch(layout: Layout) -> None:

@@ -219,6 +219,22 @@ def test_a_pinned_release_stays() -> None:
     assert A not in prune.chosen(history, [A, B, C], 1, {C})
 
 
+def test_what_a_process_may_have_started_from() -> None:
+    """What was live at that moment or later; an older boot is before any process; an undated switch may be any time."""
+    made = Book()
+    for release, when in ((A, ("old", 900.0)), (B, ("now", 10.0)), (C, ("now", 20.0)), (D, ("now", 30.0))):
+        made.add("switch", to=release, verb="deploy", **{"from": None})
+        made.add("switched", to=release, boot=when[0], up_s=when[1])
+    assert made.history.live_since("now", 31.0) == {D}
+    assert made.history.live_since("now", 25.0) == {C, D}
+    assert made.history.live_since("now", 5.0) == {A, B, C, D}
+    made.add("returned", release=D, to=C, cause="unhealthy", boot="now", up_s=40.0)
+    assert made.history.live_since("now", 41.0) == {C}
+    assert made.history.live_since("now", 35.0) == {C, D}
+    made.add("switched", to=B)
+    assert made.history.live_since("now", 41.0) == {B, C}
+
+
 class Host(RuleBasedStateMachine):
     """Deploys, rollbacks, failures, kills and prunes in any order, beside a model that remembers plainly."""
 

@@ -23,7 +23,8 @@ ONHOST = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from deploy.onhost import hooks, recovery
+from deploy.onhost import hooks, processes, prune, recovery
+from deploy.onhost.history import fold
 from deploy.onhost.channel import Channel
 from deploy.onhost.children import Command, environment, become_subreaper
 from deploy.onhost.journal import Journal
@@ -40,6 +41,10 @@ do, app, script, deadline_s = sys.argv[3:]
 try:
     if do == "recover":
         told = recovery.recover(session)
+    elif do == "use":
+        for release, up_s in (("v1-00000001", -2.0), ("v2-00000002", -1.0), ("v3-00000003", float(script))):
+            session.book.append("switched", to=release, boot=processes.boot_id(), up_s=up_s)
+        told = sorted(prune.in_use(layout, fold(session.book.records)))
     else:
         configured = hooks.Configured(["/bin/sh", "-c", script], "before_activate", float(deadline_s), app)
         words, _, _ = hooks._as_user(configured, {})
@@ -64,14 +69,14 @@ class Ground:
         self.root.mkdir()
         os.chown(self.root, deploy.uid, deploy.gid)
         base.chmod(0o1777)
-        self._deploy, self._app = deploy, app
+        self.deploy, self.app = deploy, app
 
     def start(self, do: str, script: str = "", deadline_s: float = 60) -> subprocess.Popen[str]:
         """Run the host program's parts as the deploy user."""
-        words = [str(self.program), str(self.root), do, self._app.name, script, str(deadline_s)]
+        words = [str(self.program), str(self.root), do, self.app.name, script, str(deadline_s)]
         return subprocess.Popen(
             ["/usr/bin/python3", "-I", "-S", "-c", ONHOST, *words], stdout=subprocess.PIPE, text=True, cwd="/",
-            **self._deploy.as_child,
+            **self.deploy.as_child,
         )  # fmt: skip
 
     def run(self, do: str, script: str = "", deadline_s: float = 60) -> Any:
@@ -152,3 +157,27 @@ def test_recovery_awaits_another_users_migration(ground: Ground, seconds: int) -
     assert ground.run("recover") == []
     assert not is_running(pid)
     assert ground.open_children == 0
+
+
+@pytest.mark.parametrize(
+    ("argv0", "group", "used"),
+    [
+        ("worker", True, ["v2-00000002", "v3-00000003"]),
+        ("worker", False, []),
+        ("{root}/current/venv/bin/python", False, ["v2-00000002", "v3-00000003"]),
+        ("{root}/releases/v1-00000001/venv/bin/python", True, ["v1-00000001"]),
+    ],
+)
+def test_a_process_that_cannot_be_read_keeps_what_it_may_run_from(
+    ground: Ground, argv0: str, *, group: bool, used: list[str]
+) -> None:
+    """The app's user, known by ROOT's group or by its command line: what was live when it started, and later."""
+    os.chown(ground.root, -1, ground.app.gid if group else ground.deploy.gid)
+    worker = subprocess.Popen(
+        [argv0.format(root=ground.root), "60"], executable="/bin/sleep", cwd="/", **ground.app.as_child
+    )
+    try:
+        assert ground.run("use", str(processes.up_s() + 1)) == used
+    finally:
+        worker.kill()
+        worker.wait()

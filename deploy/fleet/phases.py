@@ -131,8 +131,9 @@ class Phases:
             if hosts:
                 with self._step(point, "once" if once else ""):
                     results = self._each(lambda host, o=once: host.hooks(releases[host.name], point, once=o), hosts)
-                    if results.failed or (self._fanout.stopping and not self._switching):
+                    if results.failed and not self._switching:  # else each host's way back runs its `failed` hooks
                         self._failed_hooks(releases)
+                    if results.failed or (self._fanout.stopping and not self._switching):
                         raise self._stopped(point, results.failed)
 
     def _failed_hooks(self, releases: Mapping[str, str]) -> None:

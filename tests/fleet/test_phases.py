@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,9 +179,37 @@ def test_a_failing_migration_switches_nobody(fleet: Any, bundle: Make, words: Wo
     assert sorted(log.read_text().splitlines()) == [f"failed {name}" for name in fleet.names]
 
 
+def test_ctrl_c_lets_a_migration_end_and_then_switches_nobody(fleet: Any, bundle: Make, words: Words) -> None:
+    """Exit 130: the running hook comes to its end, the next ones and the `failed` hooks are not begun."""
+    log, flag = fleet.folder / "migration", fleet.folder / "go-on"
+    hook = f"echo began >> {log}; while [ ! -e {flag} ]; do sleep 0.02; done; echo ended >> {log}"
+    made = bundle("v10", before_activate={"run": hook, "once": True}, failed=f"echo failed >> {log}")
+
+    def interrupt() -> None:
+        while not log.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+        while not any(isinstance(event, Notice) and "is finished first" in event.text for event in fleet.events):
+            time.sleep(0.02)
+        flag.touch()
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    ended = fleet.deploy(made)
+    thread.join()
+    assert ended.exit_code == ExitCode.INTERRUPTED
+    assert "nothing was switched" in ended.verdict
+    assert words(ended) == dict.fromkeys(fleet.names, "unchanged")
+    assert set(fleet.current().values()) == {"v1"}
+    assert log.read_text().split() == ["began", "ended"]
+
+
 def test_a_failing_hook_after_the_switch_returns_all(fleet: Any, bundle: Make, words: Words) -> None:
-    """The release is healthy, and still not what was wanted: exit 3."""
-    ended = fleet.deploy(bundle("v8", after_activate='test "$DEPLOY_HOST" != web-1'))
+    """The release is healthy, and still not what was wanted: exit 3; the `failed` hooks run once on each host."""
+    log = fleet.folder / "failed-after"
+    made = bundle("v8", after_activate='test "$DEPLOY_HOST" != web-1', failed=f"echo $DEPLOY_HOST >> {log}")
+    ended = fleet.deploy(made)
+    assert sorted(log.read_text().split()) == list(fleet.names)
     assert ended.exit_code == ExitCode.RETURNED, ended.problems
     assert set(words(ended).values()) == {"returned"}
     assert set(fleet.current().values()) == {"v1"}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ class Server:
     folder: Path
     port: int
 
-    def address(self, port: int, **other: float) -> Address:
+    def address(self, port: int, **other: Any) -> Address:
         """The server behind a port, its host key known."""
         known = self.folder / f"known-{port}"
         known.write_text(f"[{ADDRESS}]:{port} {(self.folder / 'hostkey.pub').read_text()}")

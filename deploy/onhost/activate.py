@@ -73,7 +73,8 @@ def activate(session: Session, context: Context, release: ReleaseId, operator: O
         failure = _failure("switch", error)
         if came_from == release:  # it was live before and nothing was switched: there is nothing to go back to
             session.book.append("not-switched", release=release, cause=str(failure)[:1000])
-            raise failure from error
+            # Its restart was tried: what runs there now is for a person to say.
+            raise Stuck("%s is what `current` names, and it does not come up: %s" % (release, failure)) from error
         return give_back(session, failure)
     return {"outcome": "live", "release": release, "from": came_from, "proof": proof}
 
@@ -230,7 +231,7 @@ def _interpreter_runs(session: Session, release: Release) -> None:
         session,
         Context("", "", (), "probe"),
         release.manifest,
-        Configured([str(python), "-c", "import encodings, zlib"], "python", 60),
+        Configured([str(python), "-c", "import encodings, zlib"], "python", 60, hooks.unprivileged(session)),
     )
     if not finished.ok:
         cause = "the release's own interpreter does not run: %s" % finished.cause()

@@ -25,6 +25,7 @@ from deploy.wire.manifest import Manifest
 from .children import Command, Finished, environment
 from .history import fold
 from .layout import Layout
+from .sealed import build_user, give_to_build_user, take_back
 from .session import Session, StepFailed
 
 SECRET_FROM_CHARS = 4
@@ -77,9 +78,10 @@ def _run_one(session: Session, context: Context, manifest: Manifest, point: str,
         if hook.once and not hook.idempotent:
             _refuse_unknown(session, point, text)
         intent = session.book.append("hook", point=point, text=text, release=manifest.release_id, once=hook.once)
-        command = Configured(hook.argv, point, hook.timeout_s, hook.user, hook.sealed)
+        user = hook.user or unprivileged(session)
+        command = Configured(hook.argv, point, hook.timeout_s, user, hook.sealed)
         try:
-            with _heeding_the_line(session, heed=point not in TO_THEIR_END):
+            with _may_write(session, manifest, point, user), _heeding_the_line(session, heed=point not in TO_THEIR_END):
                 finished = configured(session, context, manifest, command)
         except StepFailed as failure:
             session.book.append("hook-done", intent=intent["seq"], point=point, outcome="not run: %s" % failure)
@@ -102,6 +104,26 @@ def _refuse_unknown(session: Session, point: str, text: str) -> None:
             cause % (point, text, before.get("run"), before.get("release")),
             "look at what it did and mend that; when it is safe to run again, give it `idempotent: true`, tag, deploy",
         )
+
+
+def unprivileged(session: Session) -> Optional[str]:
+    """Whom a release's code runs as where onhost itself is root; None means as onhost."""
+    user = build_user(session)
+    return user.pw_name if user else None
+
+
+@contextmanager
+def _may_write(session: Session, manifest: Manifest, point: str, user: Optional[str]) -> Iterator[None]:
+    """Where it runs as the build user, let ``prepare`` write into ``src/``, which is onhost's own again after it."""
+    if point != "prepare" or user is None or user != unprivileged(session):
+        yield
+        return
+    src = session.layout.release(manifest.release_id) / "src"
+    give_to_build_user(session, src)
+    try:
+        yield
+    finally:
+        take_back(session, src)
 
 
 @contextmanager

@@ -46,6 +46,8 @@ from .store import WrongContent, hash_file
 
 Answer = Dict[str, Any]
 
+AS_ROOT = "logged in as root: use a deploy user, or set `allow_root: true` and `build_user`"
+
 
 class NotNow(Exception):
     """The request does not fit what was said before: the control side has a bug, or is not ours."""
@@ -130,12 +132,14 @@ class Conversation:
         self._context = Context(context["stage"], context["host"], tuple(context["groups"]), context["verb"])
         found = facts.facts(session.layout)
         if found["uid"] == 0 and not session.policy.allow_root:
-            found["problems"].append("logged in as root: use a deploy user, or set `allow_root: true` and `build_user`")
+            found["problems"].append(AS_ROOT)
         return {"facts": found}
 
     def _lock(self, request: Dict[str, Any]) -> Answer:
         session = self._session
         problems = session.layout.problems()
+        if os.geteuid() == 0 and not session.policy.allow_root:
+            problems.append(AS_ROOT)
         if problems:
             raise StepFailed("lock", "; ".join(problems), "`fab check` prints what to do")
         session.layout.make()

@@ -160,6 +160,8 @@ def _host(settings: OperatorSettings, stage: str, name: str, layer: Layer, probl
     path = f"stages.{stage}.hosts.{name}"
     if not layer.root:
         problems.append(f"{path}.root: required, here or at a wider level: an absolute path such as /srv/NAME")
+    if layer.allow_root and not layer.build_user and not layer.local and stage != SANDBOX:
+        problems.append(f"{path}.build_user: required where allow_root is true: builds and hooks never run as root")
     return HostSettings(
         name=name,
         stage=stage,

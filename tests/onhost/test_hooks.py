@@ -12,7 +12,7 @@ import pytest
 from deploy.onhost import facts, hooks, marker
 from deploy.onhost.channel import LineLost
 from deploy.onhost.hooks import Context
-from deploy.onhost.session import Session, StepFailed
+from deploy.onhost.session import Policy, Session, StepFailed
 from deploy.wire.names import ReleaseId
 
 Make = Callable[..., ReleaseId]
@@ -144,3 +144,26 @@ def test_a_once_hook_that_never_began_may_run_again(session: Session, context: C
         migrate(session, context, name)
     (session.layout.shared / ".env").rmdir()
     migrate(session, context, name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run hooks as a build user")
+def test_where_onhost_is_root_hooks_run_as_the_build_user(
+    session: Session, context: Context, release: Make, tmp_path: Path
+) -> None:
+    """`prepare` may write into src/, which is root's again after it; a hook that names a user runs as that one."""
+    for folder in [tmp_path, *tmp_path.parents][:-2]:
+        folder.chmod(folder.stat().st_mode | 0o711)
+    session.policy = Policy(allow_root=True, build_user="nobody")
+    shell = [hook("id -un > made; umask > mask"), hook("id -un > again", user="root")]
+    name = release("v1", hooks={"app": {"prepare": shell, "before_activate": [hook("id -un > late")]}})
+    manifest = marker.read(session.layout, name).manifest
+    src = session.layout.release(name) / "src"
+    src.parent.chmod(0o755)
+    src.chmod(0o755)
+    hooks.run(session, context, manifest, "prepare")
+    assert (src / "made").read_text() == "nobody\n"
+    assert (src / "again").read_text() == "root\n"
+    assert {path.lstat().st_uid for path in [src, *src.iterdir()]} == {0}
+    with pytest.raises(StepFailed, match="before_activate"):
+        hooks.run(session, context, manifest, "before_activate")
+    assert not (src / "late").exists()

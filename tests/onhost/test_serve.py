@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from deploy.onhost import activate
 from deploy.onhost.hooks import Context
 from deploy.onhost.serve import Conversation
-from deploy.onhost.session import Session
+from deploy.onhost.session import Policy, Session
 from deploy.wire.names import ReleaseId
 
 Ask = Callable[..., dict[str, Any]]
@@ -47,3 +48,16 @@ def test_an_error_says_whether_a_switch_is_open(
     monkeypatch.setattr(activate.switch, "withdraw", broken)
     stuck = ask("activate", **request)["error"]
     assert (stuck["kind"], stuck["switched"]) == ("stuck", True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be refused for being root")
+def test_root_gets_no_lock_unless_settings_allow_it(session: Session, ask: Ask) -> None:
+    """Whatever the control side thinks of it; nothing on disk changes."""
+    session.lock.release()
+    session.policy = Policy(allow_root=False)
+    before = session.layout.journal.read_bytes()
+    refused = ask("lock", holder={"by": "tester"})["error"]
+    assert "logged in as root" in refused["cause"]
+    assert session.layout.journal.read_bytes() == before
+    session.policy = Policy(allow_root=True)
+    assert ask("lock", holder={"by": "tester"})["ok"]

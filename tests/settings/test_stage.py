@@ -344,3 +344,12 @@ def test_bad_roots(root: str) -> None:
 def test_a_trailing_slash_of_root_does_not_matter() -> None:
     """/srv/x/ is /srv/x."""
     assert host_of("{root: /srv/x/, stages: {live: {hosts: [web-1]}}}").root == "/srv/x"
+
+
+def test_root_needs_a_build_user() -> None:
+    """Foreign builds never run as root; local hosts and the sandbox run as whoever started them."""
+    text = "{{root: /srv/demo, allow_root: true, stages: {{live: {{hosts: {{a: {}}}}}}}}}"
+    (problem,) = problems_of(text.format("{address: a.example.org}"))
+    assert problem.startswith("stages.live.hosts.a.build_user: required")
+    assert stage_of(text.format("{build_user: builder}")).hosts[0].build_user == "builder"
+    assert stage_of(text.format("{local: true}")).hosts[0].allow_root

@@ -48,6 +48,9 @@ class Host:
     emit: Emit
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     may_have_switched: bool = False
+    confirmed: str | None = None
+    """The release that this run made live here for good."""
+    _asked: str | None = None
     _line: Line | None = None
 
     @property
@@ -56,7 +59,7 @@ class Host:
 
     @property
     def current(self) -> str | None:
-        """The release that was live when the host was asked."""
+        """The release that was live when the host was asked last."""
         return self.facts.get("current")
 
     @property
@@ -141,7 +144,7 @@ class Host:
 
     def activate(self, release: str) -> dict[str, Any]:
         """Switch, restart, wait for health; the host returns by itself where it is not well. Raises HostFailed then."""
-        self.may_have_switched = True
+        self.may_have_switched, self._asked = True, release
         answer = self._ask("activate", release=release, verb=self.run.verb, operator=self.operator_json())
         if answer["outcome"] == "returned":
             self.may_have_switched = False
@@ -151,7 +154,8 @@ class Host:
     def confirm(self) -> None:
         """Tell the host that the whole fleet is well: the switch is settled."""
         self._ask("confirm")
-        self.may_have_switched = False
+        self.may_have_switched, self.confirmed = False, self._asked
+        self.facts["current"] = self._asked
 
     def give_back(self, why: str) -> HostOutcome:
         """Return a switched host to its own previous release, because another host failed."""
@@ -185,6 +189,8 @@ class Host:
             return HostOutcome(
                 self.name, Outcome.UNKNOWN, "it settles by itself: keeps a healthy release, returns from another"
             )
+        if self.confirmed:
+            return HostOutcome(self.name, Outcome.LIVE, f"{self.confirmed}, confirmed")
         return HostOutcome(self.name, Outcome.UNCHANGED, self._serves())
 
     def operator_json(self) -> dict[str, Any]:

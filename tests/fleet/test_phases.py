@@ -14,6 +14,7 @@ import pytest
 
 from deploy.errors import ExitCode
 from deploy.events import FleetStep, HostBytes, HostStep, Notice
+from deploy.fleet.phases import Phases
 from deploy.onhost.lock import Lock
 
 Make = Callable[..., Any]
@@ -222,6 +223,22 @@ def test_a_confirm_that_fails_on_the_host_is_not_called_unchanged(fleet: Any, bu
     assert ended.exit_code == ExitCode.MIXED
     assert words(ended) == {"web-1": "unknown"}
     assert fleet.current()["web-1"] == "v2"
+
+
+def test_ctrl_c_after_the_confirm_names_what_is_live(
+    fleet: Any, bundle: Make, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While old releases are pruned: the new one is live for good, and is not called unchanged."""
+
+    def interrupted(_: Phases) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Phases, "prune", interrupted)
+    ended = fleet.deploy(bundle("v2"))
+    assert ended.exit_code == ExitCode.INTERRUPTED
+    assert words(ended) == dict.fromkeys(fleet.names, "live")
+    assert all(host.detail.startswith("v2-") for host in ended.hosts)
+    assert "see below what is live where" in ended.verdict
 
 
 def test_a_tag_that_moved_is_refused(fleet: Any, bundle: Make, words: Words) -> None:

@@ -222,8 +222,8 @@ class Host:
         kind = error["kind"]
         if kind == "locked":
             raise HostFailed(self._locked(error.get("holder") or {}))
-        if op == "activate" and kind not in ("stuck", "bug"):
-            self.may_have_switched = False  # the host answered: it did not switch
+        if op == "activate" and error.get("switched") is False and kind != "stuck":
+            self.may_have_switched = False  # only the host's own word counts; an error of another kind proves nothing
         outcome = Outcome.UNKNOWN if self.may_have_switched else Outcome.FAILED
         outcome = Outcome.STUCK if kind == "stuck" else outcome
         raise HostFailed(

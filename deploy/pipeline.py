@@ -112,7 +112,11 @@ def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
         run.connect(phases)
         outcomes = list(phases.everywhere("verify", lambda host: preflight.verified(host, tag)).values())
         bad = [outcome for outcome in outcomes if outcome.cause]
-        verdict = "every byte is as it was staged" if not bad else f"not intact on {len(bad)} of {len(outcomes)} hosts"
+        verdict = (
+            "every byte is as it was staged"
+            if not bad
+            else f"missing or not intact on {len(bad)} of {len(outcomes)} hosts"
+        )
         next_step = (
             f"deploy another tag, then this one again: what is not intact is staged anew {run.where}" if bad else ""
         )
@@ -225,13 +229,13 @@ def _live(host: Host, release: str, answer: Mapping[str, Any]) -> HostOutcome:
 
 
 def _undo(run: FleetRun, answers: Mapping[str, Mapping[str, Any]], verb: str) -> str:
-    """The command that takes it back: by tag where all hosts came from the same one, else each host's own."""
-    came_from = {answer["from"] for answer in answers.values()}
-    if None in came_from or all(answer["from"] == answer["release"] for answer in answers.values()):
+    """The command that takes it back on the hosts that moved: by tag, and only where one tag takes them all back."""
+    moved = {name: answer["from"] for name, answer in answers.items() if answer["from"] != answer["release"]}
+    tags = {names.tag_of(names.parse_release_id(release)) if release else None for release in moved.values()}
+    if len(tags) != 1 or None in tags:
         return ""
-    tags = {names.tag_of(names.parse_release_id(release)) for release in came_from}
-    tag = f":{tags.pop()}" if len(tags) == 1 else ""
-    return f"fab {verb if tag else 'rollback'}{tag} {run.where}"
+    where = run.where if len(moved) == len(answers) else f"--stage {run.stage.name} --hosts {','.join(moved)}"
+    return f"fab {verb}:{tags.pop()} {where}"
 
 
 def _tag_name(tag: str | None) -> None:

@@ -44,7 +44,8 @@ def rollback_target(host: Host, tag: str | None) -> str:
     if tag is None:
         if candidates:
             return candidates[0]
-        there = ", ".join(row["release"] for row in complete) or "none"
+        marked = {True: " (bad: rolled away from, or returned)", False: ""}
+        there = ", ".join(row["release"] + marked[bool(row["bad"])] for row in complete) or "none"
         cause = f"no good release was live before {host.current or 'now'}; releases here: {there}"
         raise _failed(host, "choose", cause, f"fab rollback:TAG --stage {host.run.stage}  # names one of them")
     for row in complete:

@@ -247,6 +247,8 @@ def _may_pass(error: Exception) -> bool:
 def _text(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, NoValidConnectionsError):  # its own text begins with "[Errno None]"
+        return "; ".join(sorted({str(one) for one in error.errors.values()}))
     return str(error) or type(error).__name__
 
 

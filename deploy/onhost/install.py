@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from deploy.wire.manifest import Target
+from deploy.wire.names import canonical_name, canonical_version
 
 from .children import Finished
 from .envs import site_packages
@@ -37,11 +37,6 @@ def install(session: Session, sealer: Sealer, venv: Path, target: Target, wheels
     }
 
 
-def canonical_name(name: str) -> str:
-    """PEP 503: runs of ``-``, ``_`` and ``.`` are one, letter case does not count."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def installed_set(venv: Path) -> Dict[str, str]:
     """Names and versions as the installed metadata tells them (PEP 376)."""
     found: Dict[str, str] = {}
@@ -57,8 +52,7 @@ def installed_set(venv: Path) -> Dict[str, str]:
 
 
 def _spelled(versions: Dict[str, str]) -> Dict[str, str]:
-    """Versions in one spelling: 2024.07.04 and 2024.7.4 are equal, and so are 5.2 and 5.2.0 (PEP 440)."""
-    return {name: re.sub(r"(\.0)+$", "", re.sub(r"\b0+(?=\d)", "", text)).lower() for name, text in versions.items()}
+    return {name: canonical_version(text) for name, text in versions.items()}
 
 
 def _judge(verb: str, finished: Finished) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from deploy.wire.manifest import Archive, Package, Target, canonical
-from deploy.wire.names import Sha256
+from deploy.wire.names import Sha256, canonical_name, canonical_version
 
 from . import venvs
 from .children import Finished
@@ -131,6 +131,9 @@ class Wheels:
             if not finished.ok or len(made) != 1:
                 cause = "%s does not build: %s" % (label, finished.cause())
                 raise StepFailed("build", cause, _advice(finished.output, label), explain(finished))
+            if not _is_of(made[0].name, package):
+                cause = "%s builds %s: a build requirement that sets its version is not locked" % (label, made[0].name)
+                raise StepFailed("build", cause, "run `fab vendor.lock` again and look at its build requirements")
             self.built += 1
             return self._keep(package, made[0])
 
@@ -169,6 +172,13 @@ class Wheels:
         write_durably(folder / _MARKER, canonical(about), 0o444)
         os.replace(folder, final)
         return Wheel(final / made.name, made.name, digest, self._sealer.strength)
+
+
+def _is_of(name: str, package: Package) -> bool:
+    """Whether a wheel's file name (PEP 427) speaks of this very package and version."""
+    built, version = name.split("-")[:2]
+    same_name = canonical_name(built) == canonical_name(package.name)
+    return same_name and canonical_version(version) == canonical_version(package.version)
 
 
 def install_wheels(

@@ -61,3 +61,33 @@ def parse_release_id(text: str) -> ReleaseId:
 def tag_of(release: ReleaseId) -> str:
     """The tag that a release id names."""
     return release[:-9]
+
+
+def canonical_name(name: str) -> str:
+    """Spell a package's name one way (PEP 503): runs of ``-``, ``_`` and ``.`` are one, letter case does not count."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def canonical_version(text: str) -> str:
+    """Spell a version one way (PEP 440): 2024.07.04 is 2024.7.4, 5.2.0 is 5.2, 1.0-alpha is 1.0a0.
+
+    For comparing for equality only; what is no version of PEP 440 is compared as it stands, in lower case.
+    """
+    public, _, local = text.strip().lower().lstrip("v").partition("+")
+    for pattern, word in _MARKS:
+        public = re.sub(r"[-_.]?(?:%s)[-_.]?(\d*)" % pattern, lambda m, w=word: w + (m.group(1) or "0"), public)
+    public = re.sub(r"-(\d+)$", r".post\1", public)
+    release = re.match(r"[\d!.]*", public)
+    numbers = release.group() if release else ""
+    short = re.sub(r"(?:\.0)+$", "", re.sub(r"\b0+(?=\d)", "", numbers.rstrip(".")))
+    rest = public[len(numbers.rstrip(".")) :]
+    return short + rest + ("+" + re.sub(r"[-_.]", ".", local) if local else "")
+
+
+_MARKS = (
+    ("alpha|a(?![a-z])", "a"),
+    ("beta|b(?![a-z])", "b"),
+    ("preview|pre|rc|c(?![a-z])", "rc"),
+    ("post|rev|r(?![a-z])", ".post"),
+    ("dev", ".dev"),
+)

@@ -159,13 +159,13 @@ def test_a_release_that_is_not_as_it_was_staged_is_never_switched_to(
 def test_asking_again_for_what_is_live_leaves_a_healthy_one_alone(
     session: Session, context: Context, release: Make
 ) -> None:
-    """No restart, no switch; an unhealthy one is restarted, and nothing is given back where that does not help."""
+    """No restart, no switch; an unhealthy one is restarted, and where that does not help a person must look."""
     live = release("v1")
     go_live(session, context, live)
     go_live(session, context, live)
     assert runs(session) == ["v1"]
     ill(session, live)
-    with pytest.raises(StepFailed, match="not healthy"):
+    with pytest.raises(Stuck, match="does not come up"):
         activate.activate(session, context, live, operator())
     assert runs(session) == ["v1", "v1"]
     assert current(session) == live
@@ -276,6 +276,32 @@ def test_a_return_cut_short_after_a_switch_that_was_never_written_down(
     (done,) = recovery.recover(session)
     assert done["outcome"] == "returned"
     assert (current(session), runs(session)) == (old, ["v1", "v2", "v1"])
+
+
+def test_recovery_that_is_cut_off_each_time_ends(
+    session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three it restarts nothing and asks for a person, who may then deploy; the count is of that switch alone."""
+    old, new, mended = release("v1"), release("v2"), release("v3")
+    go_live(session, context, old)
+    killed_after_switch(session, context, new, restarted=False)
+
+    def killed(*_: Any) -> str:
+        tried.append(1)
+        raise KeyboardInterrupt
+
+    tried: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(activate, "_bring_up", killed)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                recovery.recover(session)
+        with pytest.raises(Stuck, match="3 times"):
+            recovery.recover(session)
+    assert (len(tried), runs(session)) == (3, ["v1"])
+    assert [action["do"] for action in recovery.recover(session)] == ["cancel"]
+    killed_after_switch(session, context, mended, restarted=True)
+    assert [action["outcome"] for action in recovery.recover(session)] == ["live"]
 
 
 @pytest.mark.parametrize("well", [True, False])

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from deploy.wire import names
 
@@ -119,3 +120,37 @@ def test_a_digest_is_64_lower_case_hex_digits(text: str) -> None:
     with pytest.raises(ValueError, match="not a sha256"):
         names.sha256(text)
     assert names.sha256(DIGEST) == DIGEST
+
+
+SPELLINGS = [
+    *(
+        "1.0",
+        "1.0.0",
+        "v1.0",
+        "2024.07.04",
+        "2024.7.4",
+        "1.0-alpha",
+        "1.0a1",
+        "1.0.alpha.1",
+        "1.0b",
+        "1.0.beta2",
+        "1.0rc1",
+    ),
+    *("1.0-c1", "1.0.pre1", "1.0preview", "1.0.post1", "1.0-1", "1.0.rev2", "1.0r2", "1.0.dev3", "1.0dev", "1!2.0"),
+    *("1.0a1.post2.dev3", "1.0+ubuntu.1", "1.0+ubuntu_1", "1.0.0+ubuntu-1", "0.1", "0", "10.20.30", "1.10", "1.1"),
+    *("1.0.post0", "1.0.dev0", "1.0rc0"),
+]
+
+
+def test_versions_are_equal_exactly_where_packaging_says_so() -> None:
+    """Every pair of spellings, against the reference implementation of PEP 440."""
+    for one in SPELLINGS:
+        for other in SPELLINGS:
+            same = names.canonical_version(one) == names.canonical_version(other)
+            assert same == (Version(one) == Version(other)), (one, other)
+
+
+def test_a_name_has_one_spelling() -> None:
+    """PEP 503: the original story's Django and django are one package."""
+    spellings = ("Django-Utils", "django_utils", "DJANGO.utils", "django-_utils")
+    assert {names.canonical_name(text) for text in spellings} == {"django-utils"}

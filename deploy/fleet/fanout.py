@@ -30,9 +30,10 @@ class Fanout:
     def __init__(self, on_interrupt: Callable[[], None]) -> None:
         self._on_interrupt = on_interrupt
         self.stopping = False
+        self.bugs: list[Exception] = []
 
     def each(self, hosts: Sequence[Host], what: Callable[[Host], T]) -> Results[T]:
-        """Call ``what`` for every host, in parallel. A bug in one host's call is raised after all have ended."""
+        """Call ``what`` for every host, in parallel. A bug in one host's call fails that host and is kept in ``bugs``."""
         results: Results[T] = Results()
         if not hosts:
             return results
@@ -49,6 +50,9 @@ class Fanout:
                 results.given[host.name] = futures[host.name].result()
             except HostFailed as failure:
                 results.failed[host.name] = failure.outcome
+            except Exception as bug:  # noqa: BLE001 - raised here, it would leave the other hosts half way
+                self.bugs.append(bug)
+                results.failed[host.name] = host.broken(bug)
         return results
 
     def _wait(self, futures: list[object]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.events import Emit, HostBytes, HostStep, StepState
@@ -192,6 +193,13 @@ class Host:
         if self.confirmed:
             return HostOutcome(self.name, Outcome.LIVE, f"{self.confirmed}, confirmed")
         return HostOutcome(self.name, Outcome.UNCHANGED, self._serves())
+
+    def broken(self, bug: Exception) -> HostOutcome:
+        """What a bug on this side leaves here."""
+        left = self.left()
+        outcome = Outcome.FAILED if left.outcome is Outcome.UNCHANGED else left.outcome
+        log = tuple(line.rstrip() for line in traceback.format_exception(type(bug), bug, bug.__traceback__))
+        return replace(left, outcome=outcome, step="bug", cause=f"a bug in sealed-deploy: {bug!r}", log=log)
 
     def operator_json(self) -> dict[str, Any]:
         """What the control machine's settings say of bringing this host up."""

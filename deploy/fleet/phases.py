@@ -115,6 +115,11 @@ class Phases:
             for release in pruned["in_use"]:
                 self._emit(Notice(f"{release} is due but still in use: kept", name))
 
+    @property
+    def bugs(self) -> list[Exception]:
+        """What went wrong on this side, host by host; each is that host's outcome too."""
+        return self._fanout.bugs
+
     def close(self) -> None:
         """Let every host go."""
         for host in self.hosts:

@@ -57,15 +57,24 @@ class FleetRun:
                 self.emit(Notice(f"its clock is off by {skew:+.0f} s (order does not depend on it)", host.name))
 
     def ask(self, what: Callable[[Host], T]) -> Results[T]:
-        """Reach every host and ask one thing; each host's answer or failure."""
-        return self.phases.ask(self._open, self._exec_line, what)
+        """Reach every host and ask one thing; each host's answer or failure. A bug is raised after all have ended."""
+        results = self.phases.ask(self._open, self._exec_line, what)
+        if self.phases.bugs:
+            raise self.phases.bugs[0]
+        return results
 
     def guard(self, what: Callable[[Phases], RunEnded]) -> RunEnded:
-        """Run the phases; whatever stops them becomes the closing block. Every host is let go in the end."""
+        """Run the phases; whatever stops them becomes the closing block. Every host is let go in the end.
+
+        A bug is raised after that block where nothing graver is to be told.
+        """
         try:
             return what(self.phases)
         except Stopped as stopped:
-            return self._stopped(stopped)
+            ended = self._stopped(stopped)
+            if ended.exit_code == ExitCode.BUG:
+                raise self.phases.bugs[0] from stopped
+            return ended
         except KeyboardInterrupt:
             left = [host.left() for host in self.phases.hosts]
             return self.ended(
@@ -113,12 +122,15 @@ class FleetRun:
     def _stopped(self, stopped: Stopped) -> RunEnded:
         outcomes = stopped.outcomes
         code = ExitCode.INTERRUPTED if stopped.interrupted else exit_code(outcomes)
+        if code == ExitCode.FAILED and self.phases.bugs:
+            code = ExitCode.BUG
         failing = [o for o in outcomes if o.cause]
         next_step = next((o.next_step for o in failing if o.next_step), "")
         if code == ExitCode.MIXED:
             next_step = f"fab status {self.where}"
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
+            ExitCode.BUG: f"met a bug at {stopped.step}: {NO_CHANGE}",
             ExitCode.LOCKED: f"did not start, somebody else is at work: {NO_CHANGE}",
             ExitCode.RETURNED: f"failed at {stopped.step}; every host is back on its own previous release",
             ExitCode.MIXED: f"failed at {stopped.step}; hosts differ or are unknown: a person must look",

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from deploy.errors import ExitCode
-from deploy.events import FleetStep, HostBytes, HostStep, Notice
+from deploy.events import FleetStep, HostBytes, HostStep, Notice, RunEnded
+from deploy.fleet.host import Host
 from deploy.fleet.phases import Phases
 from deploy.onhost.lock import Lock
 
@@ -239,6 +240,37 @@ def test_ctrl_c_after_the_confirm_names_what_is_live(
     assert words(ended) == dict.fromkeys(fleet.names, "live")
     assert all(host.detail.startswith("v2-") for host in ended.hosts)
     assert "see below what is live where" in ended.verdict
+
+
+@pytest.mark.parametrize("method", ["stage", "activate", "hooks"])
+def test_a_bug_on_one_host_abandons_nobody(
+    fleet: Any, bundle: Make, words: Words, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Before the switch nothing changes, exit 70; after it the others come back and that host is unknown, exit 4."""
+    real = getattr(Host, method)
+
+    def broken(host: Host, *args: Any, **named: Any) -> Any:
+        answer = real(host, *args, **named)
+        if host.name == "web-2":
+            raise KeyError("surprise")
+        return answer
+
+    monkeypatch.setattr(Host, method, broken)
+    made = bundle(f"v11-{method}", after_activate="true")
+    if method == "stage":
+        with pytest.raises(KeyError, match="surprise"):
+            fleet.deploy(made)
+        (ended,) = [event for event in fleet.events if isinstance(event, RunEnded)]
+        assert ended.exit_code == ExitCode.BUG
+        assert words(ended) == {"web-1": "unchanged", "web-2": "failed", "web-3": "unchanged"}
+        assert set(fleet.current().values()) == {"v1"}
+        return
+    ended = fleet.deploy(made)
+    left = {"activate": ("unknown", ExitCode.MIXED), "hooks": ("returned", ExitCode.RETURNED)}[method]
+    assert ended.exit_code == left[1], ended.problems
+    assert words(ended) == {"web-1": "returned", "web-2": left[0], "web-3": "returned"}
+    assert ended.problems[0] == "web-2: bug: a bug in sealed-deploy: KeyError('surprise')"
+    assert any("surprise" in line for line in ended.problems[1:])
 
 
 def test_a_tag_that_moved_is_refused(fleet: Any, bundle: Make, words: Words) -> None:

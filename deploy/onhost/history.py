@@ -42,7 +42,8 @@ class Life(NamedTuple):
 class History:
     """All releases' pasts, and the switch that nobody has settled yet.
 
-    Of that switch: whether it happened, which release was restarted last, and whether returning from it failed.
+    Of that switch: whether it happened, which release was restarted last, whether returning from it failed, and how
+    often recovery began to settle it.
     ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
     began and whose outcome nobody wrote down.
     """
@@ -52,6 +53,7 @@ class History:
     switched: bool = False
     restarted: str = ""
     stuck: bool = False
+    recoveries: int = 0
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
@@ -115,6 +117,7 @@ def _staged(history: History, record: Record, _operator: str) -> None:
 
 def _switch(history: History, record: Record, _operator: str) -> None:
     history.open_switch, history.switched, history.restarted, history.stuck = record, False, "", False
+    history.recoveries = 0
 
 
 def _switched(history: History, record: Record, _operator: str) -> None:
@@ -130,6 +133,10 @@ def _points_at(history: History, record: Record) -> None:
 
 def _restarted(history: History, record: Record, _operator: str) -> None:
     history.restarted = record["release"]
+
+
+def _recovering(history: History, _record: Record, _operator: str) -> None:
+    history.recoveries += 1
 
 
 def _stuck(history: History, record: Record, _operator: str) -> None:
@@ -184,6 +191,7 @@ _READERS = {
     "switch": _switch,
     "switched": _switched,
     "restarted": _restarted,
+    "recovering": _recovering,
     "stuck": _stuck,
     "confirmed": _confirmed,
     "returned": _returned,

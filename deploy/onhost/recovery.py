@@ -21,6 +21,9 @@ from .layout import Layout, remove_tree, unlink_if_there
 from .processes import Process, describe, end_tree, is_foreign, left_running, started_s, survivors, unfinished, up_s
 from .session import Session, StepFailed
 
+MOST_RECOVERIES = 3
+"""How often one switch is settled, and the service restarted for it, before a person must look."""
+
 
 @dataclass(frozen=True)
 class Action:
@@ -62,8 +65,8 @@ def look(layout: Layout, history: History) -> List[Action]:
 def recover(session: Session) -> List[Dict[str, Any]]:
     """End what earlier runs left running, settle what they left open, sweep what they left half made. Bounded.
 
-    Raises activate.Stuck where an open switch can be settled neither way; StepFailed where something runs that nobody
-    here may end.
+    Raises activate.Stuck where an open switch can be settled neither way, or never to the end; StepFailed where
+    something runs that nobody here may end.
     """
     done: List[Dict[str, Any]] = []
     history = fold(session.book.records)
@@ -75,6 +78,7 @@ def recover(session: Session) -> List[Dict[str, Any]]:
         if action.do == "cancel":
             session.book.append("not-switched", release=action.release, cause=action.why)
         elif action.do in ("settle", "return"):
+            _count(session, action, history)
             settled = activate.settle if action.do == "settle" else activate.finish_return
             done.append(settled(session, action.why))
             session.check = session.channel.check
@@ -84,6 +88,20 @@ def recover(session: Session) -> List[Dict[str, Any]]:
             remove_tree(session.layout.releases / action.release)
         done.append({"do": action.do, "release": action.release, "why": action.why})
     return done
+
+
+def _count(session: Session, action: Action, history: History) -> None:
+    """Write down that the switch is being settled once more. Raises activate.Stuck where that was cut off too often.
+
+    Settling restarts the service: what kills the host program each time must not do so for ever.
+    """
+    if history.recoveries < MOST_RECOVERIES:
+        session.book.append("recovering", release=action.release, why=action.why)
+        return
+    cause = "settling it was begun %d times and cut off each time" % history.recoveries
+    intent = history.open_switch or {}
+    session.book.append("stuck", release=action.release, to=intent.get("from"), cause=cause)
+    raise activate.Stuck("%s: %s; nothing was restarted this time" % (action.why, cause))
 
 
 def _end_survivors(session: Session, done: List[Dict[str, Any]]) -> None:

@@ -12,6 +12,8 @@ from deploy.settings.section import USER, Section, did_you_mean
 from deploy.wire.commands import POINTS, Hook
 
 VERBS = ("deploy", "rollback")
+FLEET_POINTS = ("before_activate", "after_activate")
+"""The hook points that the whole fleet reaches together, so that one host can stand for all."""
 COMMAND_TIMEOUT_S = 600.0
 HEALTH_KINDS = ("url", "socket", "command")
 
@@ -96,6 +98,8 @@ def _commands_at(points: Section, point: str) -> tuple[Hook, ...]:
 def _hook(body: Section, point: str) -> Hook | None:
     body.only(name for name, *_ in HOOK_KEYS)
     run = _run_of(body, "run")
+    if body.boolean("once") and point not in FLEET_POINTS:
+        body.note("once", f"only {' and '.join(FLEET_POINTS)} can run once for the fleet")
     on = body.choices("on", VERBS)
     if on == ():
         body.note("on", f"name at least one of {', '.join(VERBS)}")

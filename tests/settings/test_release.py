@@ -197,3 +197,11 @@ def test_a_recursive_alias_does_not_hang() -> None:
 def test_the_same_values_from_a_mapping() -> None:
     """A mapping that is already loaded gives the same settings as its text."""
     assert release_of({"app": "demo", "python": "3.11"}) == release_from_text(MINIMAL)
+
+
+def test_once_is_refused_where_hosts_do_not_stand_together() -> None:
+    """While staging every host is on its own: `once` there would mean never."""
+    text = "deploy: {app: shop, python: '3.11', hooks: {prepare: {run: make, once: true}}}"
+    with pytest.raises(Refused) as caught:
+        release_from_text(text, "fabric.yaml")
+    assert "hooks.prepare.once: only before_activate and after_activate" in str(caught.value)

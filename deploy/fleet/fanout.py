@@ -33,7 +33,7 @@ class Fanout:
         self.bugs: list[Exception] = []
 
     def each(self, hosts: Sequence[Host], what: Callable[[Host], T]) -> Results[T]:
-        """Call ``what`` for every host, in parallel. A bug in one host's call fails that host and is kept in ``bugs``."""
+        """Call ``what`` for every host, in parallel. A bug in one call fails its host and is kept in ``bugs``."""
         results: Results[T] = Results()
         if not hosts:
             return results

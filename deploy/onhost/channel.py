@@ -57,10 +57,12 @@ class Channel:
     def take(self) -> framing.Frame:
         """Wait for the next frame that is not a heartbeat. Raises LineLost."""
         while True:
-            self.check()
+            if self._lost is not None:
+                raise LineLost(self._lost)
             try:
                 frame = self._frames.get(timeout=0.25)
             except queue.Empty:
+                self.check()  # only now: after a stalled disk, what was heard meanwhile waits in the queue
                 continue
             if frame is None:
                 raise LineLost(self._lost or "end of input")
@@ -99,10 +101,15 @@ class Channel:
                     if frame.kind == framing.BEAT:
                         continue
                     if frame.kind == framing.BLOB:
-                        self._room.acquire()  # a slow disk slows the sender instead of filling memory
+                        self._wait_for_room()
                     self._frames.put(frame)
         except (OSError, framing.BadFrame) as error:
             self._lose(str(error))
+
+    def _wait_for_room(self) -> None:
+        """Let a slow disk slow the sender instead of filling memory; that nothing is read meanwhile is our doing."""
+        while not self._room.acquire(timeout=min(1.0, self._silence_s / 4)):
+            self._heard_at = time.monotonic()
 
     def _lose(self, why: str) -> None:
         self._lost = self._lost or why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 
@@ -125,6 +126,29 @@ def test_heartbeats_keep_it_alive_and_are_sent_too(monkeypatch: pytest.MonkeyPat
         frames = list(framing.Decoder().feed(os.read(made.from_host, 65536)))
         assert len(frames) > 5
         assert {frame.kind for frame in frames} == {framing.BEAT}
+    finally:
+        made.close()
+
+
+def test_a_stalled_disk_is_not_a_dead_line() -> None:
+    """Whoever takes the pieces stands still for longer than the silence that counts as death; then all of them come."""
+    made = Ends(silence_s=0.5)
+    pieces, size = 150, 10_000
+
+    def sender() -> None:
+        for _ in range(pieces):
+            made.say(framing.pack(framing.BLOB, b"x" * size) + framing.pack(framing.BEAT))
+
+    thread = threading.Thread(target=sender, daemon=True)
+    thread.start()
+    try:
+        time.sleep(1.5)
+        assert thread.is_alive()
+        assert made.channel.is_alive()
+        assert sum(map(len, made.channel.blob(pieces * size))) == pieces * size
+        thread.join(10)
+        with pytest.raises(LineLost, match="nothing heard"):
+            made.channel.take()
     finally:
         made.close()
 

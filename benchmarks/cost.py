@@ -50,10 +50,9 @@ def main() -> int:
     tag(project, "v1.0")
     sandbox.up(project, hosts=hosts, service=settings["service"])
     try:
-        print(
-            "| command | connections | execs | round trips | MB sent | MB received | pip runs | control CPU s | seconds |"
-        )
-        print("|---|---|---|---|---|---|---|---|---|")
+        columns = ("command", "connections", "execs", "round trips", "MB sent", "MB received", "pip runs", "CPU s", "s")
+        print(f"| {' | '.join(columns)} |")
+        print("|---" * len(columns) + "|")
         row("first deploy", project, settings, deploy("v1.0"))
         with (project / "guestbook" / "wsgi.py").open("a", encoding="utf-8") as file:
             file.write("# one line of code\n")

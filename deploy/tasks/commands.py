@@ -117,7 +117,7 @@ def releases(
 def check(
     c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
 ) -> None:
-    """Look at settings, closure and every host, and say what stands in the way of a deploy. Changes nothing."""
+    """Look at the settings and at every host, and say what stands in the way of a deploy. Changes nothing."""
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)

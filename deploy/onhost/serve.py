@@ -222,6 +222,7 @@ class Conversation:
         live, self._live = self._live, None
         if live["release"] == live["from"]:
             self._session.book.append("not-switched", release=live["release"], cause=request["why"])
+            activate.run_failed_hooks(self._session, self._context, live["release"])
             return {"outcome": "unchanged", "release": live["release"], "from": live["from"]}
         return activate.give_back(self._session, StepFailed("fleet", str(request["why"])))
 

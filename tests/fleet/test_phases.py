@@ -217,6 +217,19 @@ def test_a_failing_hook_after_the_switch_returns_all(fleet: Any, bundle: Make, w
     assert set(fleet.current().values()) == {"v1"}
 
 
+def test_a_failing_hook_after_deploying_what_is_live_changes_nothing(fleet: Any, bundle: Make, words: Words) -> None:
+    """There is nothing to return to; the `failed` hooks run once on each host all the same."""
+    log, ill = fleet.folder / "failed-again", fleet.folder / "ill"
+    made = bundle("v12", after_activate=f"test ! -e {ill}", failed=f"echo $DEPLOY_HOST >> {log}")
+    assert fleet.deploy(made).exit_code == ExitCode.OK
+    ill.touch()
+    ended = fleet.deploy(made)
+    assert ended.exit_code == ExitCode.FAILED, ended.problems
+    assert set(words(ended).values()) == {"unchanged"}
+    assert set(fleet.current().values()) == {"v12"}
+    assert sorted(log.read_text().split()) == list(fleet.names)
+
+
 def test_a_confirm_that_fails_on_the_host_is_not_called_unchanged(fleet: Any, bundle: Make, words: Words) -> None:
     """One host, switched and healthy, whose answer to confirm is lost: exit 4, never "unchanged"."""
     one = fleet.stage(("web-1",))

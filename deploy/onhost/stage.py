@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Set
 
 from deploy.wire.manifest import Manifest, Target
+from deploy.wire.names import Sha256
 
 from . import environment, hooks, marker, toolchain
 from .hooks import Context
@@ -80,9 +81,9 @@ def needed(session: Session, manifest: Manifest, target: Target) -> List[Any]:
     return session.store.lacks(wanted, sizes(manifest))
 
 
-def sizes(manifest: Manifest) -> Dict[str, int]:
+def sizes(manifest: Manifest) -> Dict[Sha256, int]:
     """Bytes behind every digest of the manifest."""
-    found: Dict[str, int] = {file.sha256: file.size for file in manifest.files}
+    found: Dict[Sha256, int] = {file.sha256: file.size for file in manifest.files}
     found.update({digest: archive.size for digest, archive in manifest.archives.items()})
     return found
 

@@ -34,18 +34,18 @@ class Store:
     def path(self, digest: Sha256) -> Path:
         return self._folder / digest[:2] / digest
 
-    def lacks(self, digests: Iterable[Sha256], sizes: Mapping[str, int]) -> List[Sha256]:
+    def lacks(self, digests: Iterable[Sha256], sizes: Mapping[Sha256, int]) -> List[Sha256]:
         """Those of ``digests`` that are not here in their right size, in order, each once.
 
         The size tells what a power cut emptied; every later read hashes.
         """
         return [digest for digest in dict.fromkeys(digests) if self._size(digest) != sizes[digest]]
 
-    def drop_wrong(self, digests: Iterable[str]) -> int:
+    def drop_wrong(self, digests: Iterable[Sha256]) -> int:
         """Remove every one of ``digests`` whose content is not what its name says; returns how many went."""
         dropped = 0
         for digest in digests:
-            path = self.path(Sha256(digest))
+            path = self.path(digest)
             if not path.exists():
                 continue
             with open(path, "rb") as file:

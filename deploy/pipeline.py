@@ -15,7 +15,6 @@ from typing import Any
 
 from deploy.bundle import signature
 from deploy.bundle.contents import Bundle
-from deploy.bundle.hostprogram import host_program
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository, ResolvedTag
 from deploy.errors import ExitCode, Refused
@@ -25,6 +24,7 @@ from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.fleet.phases import Phases
 from deploy.fleet.run import FleetRun
+from deploy.hostprogram import host_program
 from deploy.link.open import opener
 from deploy.settings import Stage, operator_of, resolve_stage
 from deploy.wire import names

@@ -1,4 +1,4 @@
-"""Runs build backends while locking, to learn what they need only when asked. Sealed by environment, never on a host.
+"""Runs build backends while locking, to learn what they need only when asked. Sealed as a host's builds are.
 
 The tools of a build environment are installed from the index's wheels of the very versions being locked, or built
 from their vendored sdist where there is none: the question put to a backend is the same, and asking forty of
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deploy.errors import Failed
 
+from . import sealed
 from .archives import Chosen, Shelf
 from .solve import Interpreter, Pin
 
@@ -81,17 +82,8 @@ class Backends:
         home = self._work / "home"
         home.mkdir(exist_ok=True)
         try:
-            done = subprocess.run(
-                [str(self._interpreter.python), *argv],
-                env=_sealed(home, environment),
-                cwd=home,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                timeout=timeout_s,
-                check=False,
+            done = sealed.run(
+                [str(self._interpreter.python), *argv], env=_allowed(home, environment), cwd=home, timeout_s=timeout_s
             )
         except subprocess.TimeoutExpired:
             raise _backend_failed(chosen, f"did not answer within {timeout_s:.0f} s") from None
@@ -135,7 +127,7 @@ def _backend_failed(chosen: Chosen, how: str, output: str = "") -> Failed:
     )
 
 
-def _sealed(home: Path, environment: Path) -> dict[str, str]:
+def _allowed(home: Path, environment: Path) -> dict[str, str]:
     """Give the environment of a child that must not reach an index: an allow-list, and a bogus index behind it."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",

@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_whole_library(wheel: Path) -> None:
 
 def test_the_host_program_of_the_wheel_is_the_one_of_the_checkout(wheel: Path) -> None:
     """Whoever installs the wheel ships the same bytes to hosts as whoever works in a clone."""
-    script = "from deploy.bundle.hostprogram import host_program; print(host_program().sha256)"
+    script = "from deploy.hostprogram import host_program; print(host_program().sha256)"
     said: list[str] = []
     unpacked = wheel.parent / "unpacked"
     with zipfile.ZipFile(wheel) as packed:

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from deploy import pipeline
-from deploy.bundle.hostprogram import host_program
 from deploy.closure import lockfile, plan
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
+from deploy.hostprogram import host_program
 from deploy.link.local import LocalPipe
 from deploy.link.pipe import Pipe
 from deploy.onhost import history, journal

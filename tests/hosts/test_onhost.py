@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from deploy.bundle.hostprogram import host_program
 from deploy.closure import WorkTree, check, plan
+from deploy.hostprogram import host_program
 from deploy.link.launch import exec_line
 from deploy.link.line import Line
 from deploy.link.local import LocalPipe

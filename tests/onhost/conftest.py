@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deploy.bundle.hostprogram import host_program
+from deploy.hostprogram import host_program
 from deploy.onhost import marker, switch
 from deploy.onhost.channel import Channel
 from deploy.onhost.children import become_subreaper

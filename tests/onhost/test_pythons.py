@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from deploy.bundle.hostprogram import host_program
+from deploy.hostprogram import host_program
 from deploy.link import launch
 from deploy.onhost.layout import remove_tree
 

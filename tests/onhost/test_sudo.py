@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deploy.bundle.hostprogram import host_program
+from deploy.hostprogram import host_program
 from deploy.onhost import processes
 from deploy.onhost.journal import read
 from tests.hosts.accounts import accounts

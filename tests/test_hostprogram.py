@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bundle.hostprogram import LIBRARY, host_program
+from deploy.hostprogram import LIBRARY, host_program
 
 
 def test_equal_sources_give_equal_bytes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.wire.names import Sha256
 
-LIBRARY = Path(__file__).resolve().parent.parent
+LIBRARY = Path(__file__).resolve().parent
 PACKAGES = ("wire", "onhost")
 MAIN = b"from deploy.onhost.main import main\n\nmain()\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)

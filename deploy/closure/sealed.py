@@ -1,0 +1,78 @@
+"""Starts a child of ``vendor.lock`` behind the same kernel seal as a host's builds. Knows no package and no answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deploy.hostprogram import host_program
+
+CANNOT_SEAL = 125
+"""What the host program's ``child`` ends with where the kernel offers no seal."""
+
+
+def run(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run ``argv`` to its end, cut off from the network by the kernel. Raises subprocess.TimeoutExpired, OSError.
+
+    Where the kernel offers no seal (another system than Linux, or a container that denies it) only ``env`` holds.
+    """
+    done = _run(argv, env, cwd, timeout_s, sealed=sys.platform == "linux")
+    if done.returncode == CANNOT_SEAL and done.stdout.startswith("cannot seal"):
+        return _run(argv, env, cwd, timeout_s, sealed=False)
+    return done
+
+
+def _run(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float, *, sealed: bool
+) -> subprocess.CompletedProcess[str]:
+    if not sealed:
+        return _start(argv, env, cwd, timeout_s, ())
+    program = cwd / "onhost.pyz"
+    if not program.exists():
+        program.write_bytes(host_program().data)
+    read, write = os.pipe()
+    try:
+        with os.fdopen(write, "wb") as file:  # far less than a pipe holds, so that nobody has to read yet
+            file.write(json.dumps(_specification(argv, env, cwd)).encode("ascii"))
+        words = [sys.executable, "-I", "-S", str(program), "child", str(read)]
+        return _start(words, {}, cwd, timeout_s, (read,))
+    finally:
+        os.close(read)
+
+
+def _specification(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> dict[str, object]:
+    """What the launcher asks for: the contract is in its docstring (deploy/onhost/launcher.py)."""
+    return {
+        "argv": list(argv),
+        "cwd": str(cwd),
+        "env": dict(env),
+        "sealed": True,
+        "network_namespace": True,
+        "parent": os.getpid(),
+        "uid": None,
+        "gid": None,
+    }
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float, fds: tuple[int, ...]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(argv),
+        env=dict(env),
+        cwd=cwd,
+        pass_fds=fds,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )

@@ -1,0 +1,49 @@
+"""What a build backend may do on the machine that locks."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.closure import sealed
+
+REACH = """
+import socket, sys
+try:
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+    print("out")
+except OSError as error:
+    print("refused", error.errno)
+"""
+
+
+def run(tmp_path: Path, *argv: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run Python sealed, with one variable of its own."""
+    return sealed.run([sys.executable, *argv], env={"ASKED": "yes"}, cwd=tmp_path, timeout_s=timeout_s)
+
+
+def test_a_backend_cannot_reach_the_network(tmp_path: Path) -> None:
+    """Not even a server on this machine; the same program reaches it without the seal."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        plain = subprocess.run([sys.executable, "-c", REACH, port], stdout=subprocess.PIPE, text=True, check=True)
+        assert plain.stdout == "out\n"
+        assert run(tmp_path, "-c", REACH, port).stdout.startswith("refused")
+
+
+def test_output_status_and_environment_are_the_childs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both streams come back in order, and nothing of the operator's environment is there."""
+    monkeypatch.setenv("OPERATORS_SECRET", "hunter2")
+    code = "import os,sys;print(sorted(k for k in os.environ if k in ('ASKED','OPERATORS_SECRET')));sys.exit(7)"
+    ended = run(tmp_path, "-I", "-c", code)
+    assert (ended.returncode, ended.stdout) == (7, "['ASKED']\n")
+
+
+def test_a_backend_that_never_answers_is_ended(tmp_path: Path) -> None:
+    """The deadline counts for the sealed child itself, not only for what started it."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        run(tmp_path, "-c", "import time; time.sleep(600)", timeout_s=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import itertools
 import os
 import pwd
 import shutil
@@ -44,6 +45,9 @@ class Accounts:
     are_created: bool
 
 
+_numbers = itertools.count()
+
+
 @contextlib.contextmanager
 def accounts(base: Path) -> Generator[Accounts]:
     """Give the two users, with homes below ``base``; created ones are removed with all their processes."""
@@ -52,7 +56,8 @@ def accounts(base: Path) -> Generator[Accounts]:
         own = Account(me.pw_name, me.pw_uid, me.pw_gid, Path(me.pw_dir))
         yield Accounts(own, own, are_created=False)
         return
-    with created(f"sdt{os.getpid()}a", base) as app, created(f"sdt{os.getpid()}d", base, also=app) as deploy:
+    mine = f"sdt{os.getpid()}x{next(_numbers)}"  # one process may hold several pairs at a time
+    with created(f"{mine}a", base) as app, created(f"{mine}d", base, also=app) as deploy:
         yield Accounts(deploy, app, are_created=True)
 
 

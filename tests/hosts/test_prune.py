@@ -86,8 +86,9 @@ def test_bad_releases_do_not_crowd_out_good_ones(fleet: Callable[..., Fleet]) ->
         made.project.release(tag, needs="flour")
         assert made.fab(f"deploy:{tag}").code == 3
     made.project.release("v6")
-    made.deploy("v6")
+    told = made.deploy("v6").text
     assert {"v2", "v6"} <= set(tags(host))
-    assert "v3" not in tags(host)
+    # The supervisor is another user's long-lived process: what it may still run from is kept, and named.
+    assert all(tag not in tags(host) or f"{tag}-" in told for tag in ("v1", "v3", "v4"))
     assert made.fab("rollback").code == 0
     assert made.live() == ["v2"]

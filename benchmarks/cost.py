@@ -83,16 +83,14 @@ def row(name: str, project: Path, settings: dict[str, Any], command: Command) ->
     """Run one command and print its costs per host, from the first host's counters."""
     events: list[Event] = []
     request = pipeline.Request(project, settings, "sandbox", None, "benchmark")
-    journals = sorted(project.glob(".sandbox/*/root/.deploy/journal.jsonl"))
-    before = pip_runs(journals[0]) if journals else 0
+    before = pip_runs(project)
     cpu, wall = time.process_time(), time.monotonic()
     ended = command(request, events.append)
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
     if ended.exit_code != 0:
         raise SystemExit(f"{name}: {ended.verdict}: {ended.problems}")
     costs = [event for event in events if isinstance(event, HostCost)]
-    journals = sorted(project.glob(".sandbox/*/root/.deploy/journal.jsonl"))
-    cost, pips = costs[0], pip_runs(journals[0]) - before
+    cost, pips = costs[0], pip_runs(project) - before
     sent, received = cost.bytes_sent / 1e6, cost.bytes_received / 1e6
     print(
         f"| {name} | {cost.connections} | {cost.execs} | {cost.round_trips} | {sent:.3f} | {received:.3f} "
@@ -101,9 +99,12 @@ def row(name: str, project: Path, settings: dict[str, Any], command: Command) ->
     )
 
 
-def pip_runs(journal: Path) -> int:
-    """How many times a host has run pip, by the children in its journal."""
-    records = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+def pip_runs(project: Path) -> int:
+    """How many times the first host has run pip, by the children in its journal."""
+    hosts = (Path(host["root"]) for host in sandbox.status(project))
+    journal = next(hosts) / ".deploy" / "journal.jsonl"
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
+    records = [json.loads(line) for line in lines]
     labels = [record["label"] for record in records if record["what"] == "child"]
     return sum(label.startswith(("pip ", "build ", "canary: package")) for label in labels)
 

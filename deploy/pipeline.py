@@ -153,7 +153,7 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     targets = phases.everywhere("preflight", lambda host: preflight.target_for(host, manifest, restage=restage))
     phases.lock(wait_s)
     offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
-    sizes = preflight.sizes(manifest)
+    sizes = manifest.sizes
 
     def stage_on(host: Host) -> dict[str, Any]:
         host.send(offers[host.name], sizes, bundle.read)

@@ -15,6 +15,7 @@ from deploy.link.line import Counters, Line
 from deploy.link.pipe import LinkLost, Pipe
 from deploy.settings import HostSettings
 from deploy.wire.manifest import Manifest
+from deploy.wire.names import Sha256
 
 Opener = Callable[[HostSettings, str], Pipe]
 """Opens a pipe to a host and starts the given exec line there. Raises LinkLost."""
@@ -112,7 +113,7 @@ class Host:
         """Say what would be staged; learn what the host lacks and what stands in the way."""
         return self._ask("offer", manifest=manifest.to_json(), target=target, release=manifest.release_id)
 
-    def send(self, needed: Iterable[str], sizes: Mapping[str, int], read: Callable[[Any], bytes]) -> int:
+    def send(self, needed: Iterable[Sha256], sizes: Mapping[Sha256, int], read: Callable[[Sha256], bytes]) -> int:
         """Send the blobs that the host lacks; returns their bytes."""
         digests = list(needed)
         total, sent = sum(sizes[digest] for digest in digests), 0

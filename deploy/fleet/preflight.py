@@ -10,6 +10,7 @@ from typing import Any
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.wire.manifest import Manifest
+from deploy.wire.names import Sha256
 
 _PACKAGES = ("sealed-deploy", "fabric", "invoke", "paramiko", "virtualenv", "pip")
 
@@ -28,12 +29,12 @@ def target_for(host: Host, manifest: Manifest, *, restage: bool) -> int:
     raise _failed(host, "preflight", cause, next_step)
 
 
-def offered(host: Host, manifest: Manifest, target: int) -> list[str]:
+def offered(host: Host, manifest: Manifest, target: int) -> list[Sha256]:
     """The digests the host lacks. Raises HostFailed with everything that stands in the way there."""
     answer = host.offer(manifest, target)
     if answer["problems"]:
         raise _failed(host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then deploy again")
-    needed: list[str] = answer["need"]
+    needed: list[Sha256] = answer["need"]
     return needed
 
 
@@ -99,13 +100,6 @@ def versions() -> str:
         except PackageNotFoundError:
             found.append(f"{name} not installed")
     return ", ".join(found)
-
-
-def sizes(manifest: Manifest) -> Mapping[str, int]:
-    """Bytes behind every digest of the manifest."""
-    found: dict[str, int] = {file.sha256: file.size for file in manifest.files}
-    found.update({digest: archive.size for digest, archive in manifest.archives.items()})
-    return found
 
 
 def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:

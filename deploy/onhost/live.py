@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import List, Optional, Sequence
+from typing import List, Optional, Pattern, Sequence
 
 from deploy.wire.names import ReleaseId
 
@@ -76,9 +76,14 @@ def processes_of(unit: str) -> List[int]:
     return found
 
 
+def inside_a_release(layout: Layout) -> Pattern[str]:
+    """What a path, or a text that names one, looks like inside a release; group 1 is the release."""
+    return re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)(?:/|$)")
+
+
 def release_of(layout: Layout, pid: int) -> Optional[str]:
     """The release a process runs from, by its command line, working directory or executable; None where unknown."""
-    pattern = re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)(?:/|$)")
+    pattern = inside_a_release(layout)
     for text in _evidence(pid):
         found = pattern.search(text)
         if found:

@@ -7,7 +7,6 @@ never *unused*. Never called where a switch is open.
 from __future__ import annotations
 
 import os
-import re
 from typing import Dict, List, Set
 
 from deploy.wire.names import ReleaseId
@@ -65,7 +64,7 @@ def in_use(layout: Layout, history: History) -> Set[str]:
     what was live when it started or later.
     """
     found: Set[str] = set()
-    pattern = re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)(?:/|$)")
+    pattern = live.inside_a_release(layout)
     for name in os.listdir("/proc"):
         process = identify(int(name)) if name.isdigit() and int(name) != os.getpid() else None
         if process is None:

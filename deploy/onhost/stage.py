@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Set
 
 from deploy.wire.manifest import Manifest, Target
-from deploy.wire.names import Sha256
 
 from . import environment, hooks, marker, toolchain
 from .hooks import Context
@@ -78,14 +77,7 @@ def needed(session: Session, manifest: Manifest, target: Target) -> List[Any]:
         wanted += sorted(target.packages)
     elif not toolchain.is_here(session, target):
         wanted += target.toolchain
-    return session.store.lacks(wanted, sizes(manifest))
-
-
-def sizes(manifest: Manifest) -> Dict[Sha256, int]:
-    """Bytes behind every digest of the manifest."""
-    found: Dict[Sha256, int] = {file.sha256: file.size for file in manifest.files}
-    found.update({digest: archive.size for digest, archive in manifest.archives.items()})
-    return found
+    return session.store.lacks(wanted, manifest.sizes)
 
 
 def stage(session: Session, manifest: Manifest, target: Target, context: Context) -> Dict[str, Any]:
@@ -116,7 +108,7 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
             marker.write(session.layout, manifest, selection, facts)
             session.verified.add(release)
     except WrongContent as error:
-        dropped = session.store.drop_wrong(sizes(manifest))
+        dropped = session.store.drop_wrong(manifest.sizes)
         _discard(session, release, error)
         cause = "%d stored files were not what they were stored as, and are dropped: %s" % (max(dropped, 1), error)
         raise StepFailed("unpack", cause, "run the same command again: they are sent again") from error

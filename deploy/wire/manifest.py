@@ -107,6 +107,13 @@ class Manifest:
     def release_id(self) -> ReleaseId:
         return names.release_id(self.tag, self.digest)
 
+    @property
+    def sizes(self) -> Dict[Sha256, int]:
+        """Bytes behind every digest that the manifest holds."""
+        found: Dict[Sha256, int] = {file.sha256: file.size for file in self.files}
+        found.update({digest: archive.size for digest, archive in self.archives.items()})
+        return found
+
     def to_json(self) -> Dict[str, Any]:
         return {
             "format": FORMAT,

@@ -214,7 +214,7 @@ def _command(session: Session, context: Context, release: Release, command: Mapp
         finished = hooks.configured(session, context, release.manifest, _configured(command, step))
         if not finished.ok:
             cause = "%s command `%s`: %s" % (step, command["run"], finished.cause())
-            raise StepFailed(step, cause, "run it by hand on the host to see why", finished.tail(30))
+            raise StepFailed(step, cause, "run it by hand on the host to see why", finished.tail(40))
 
 
 def _stop(session: Session, context: Context, release: ReleaseId, operator: Operator) -> None:

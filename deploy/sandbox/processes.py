@@ -18,6 +18,9 @@ from pathlib import Path
 _START_TIME = 19
 """Field 22 of /proc/PID/stat, counted from the state field, which is the first after the last ``)``."""
 
+_TAIL_LINES = 40
+"""A worker's traceback is about 20 lines, and as many that of the master which gives up after it."""
+
 
 @dataclass(frozen=True)
 class Process:
@@ -117,13 +120,18 @@ def ready(ready_fd: int) -> None:
     os.close(ready_fd)
 
 
-def tail(log: Path, *, lines: int = 15) -> str:
-    """Read the last lines of a log; '' where there is none."""
+def tail(log: Path, *, since: int = 0) -> str:
+    """Read the last lines of a log, of those that stand behind its first ``since`` bytes; '' where there is none.
+
+    Enough of them for a cause told in mid-output: a worker's traceback, then the one with which its master gives up.
+    """
     try:
-        text = log.read_text(encoding="utf-8", errors="backslashreplace")
+        with log.open("rb") as lines:
+            lines.seek(since)
+            text = lines.read().decode("utf-8", errors="backslashreplace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.splitlines()[-_TAIL_LINES:])
 
 
 def _has_ended(handle: int, timeout_s: float) -> bool:

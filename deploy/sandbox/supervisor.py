@@ -57,13 +57,15 @@ class Supervisor:
         if release is None or not self._host.service:
             return self.stop()
         before = list(self._running)
+        log = self._host.service_log
+        logged = log.stat().st_size if log.exists() else 0
         with _own_socket() as own:
             pid = self._start(release, own)
             why = self._why_not_ready(pid)
         for one in before if why is None else [pid]:
             self._end(one)
         if why:
-            return {"ok": False, "why": why, "log": processes.tail(self._host.service_log)}
+            return {"ok": False, "why": why, "log": processes.tail(log, since=logged)}
         return self.status()
 
     def stop(self) -> dict[str, Any]:

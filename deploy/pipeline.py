@@ -21,7 +21,7 @@ from deploy.errors import ExitCode, Refused
 from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarted
 from deploy.fleet import preflight, survey
 from deploy.fleet.host import Host
-from deploy.fleet.outcomes import HostOutcome, Outcome
+from deploy.fleet.outcomes import HostOutcome, Outcome, next_steps
 from deploy.fleet.phases import Phases
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
@@ -95,8 +95,8 @@ def check(request: Request, emit: Emit) -> RunEnded:
             emit(HostStep(host.name, "facts", "failed" if outcome.cause else "done", preflight.facts_line(host)))
         bad = [outcome for outcome in outcomes if outcome.cause]
         verdict = f"{len(bad)} of {len(outcomes)} hosts are not ready" if bad else "every host is ready for a deploy"
-        next_step = next((outcome.next_step for outcome in bad if outcome.next_step), "")
-        return run.ended(outcomes, verdict, code=ExitCode.FAILED if bad else ExitCode.OK, next_step=next_step)
+        code = ExitCode.FAILED if bad else ExitCode.OK
+        return run.ended(outcomes, verdict, code=code, next_step=next_steps(outcomes))
 
     return run.guard(asked)
 

@@ -35,7 +35,7 @@ deploy:
 
   # Operator settings: they come from this machine only, never from a tag.
   keep: 5
-  #: service: gunicorn {module}  # what sandbox hosts run, to rehearse
+  #: service: gunicorn --no-control-socket {module}  # what sandbox hosts run, to rehearse
   #: health: {{url: "http://127.0.0.1:8000/", timeout_s: 30}}
 
   # Until a stage is declared, commands go to the sandbox: hosts on this machine (fab sandbox.up).
@@ -63,7 +63,8 @@ User={app}
 Group={app}
 WorkingDirectory=/srv/{app}/current/src
 EnvironmentFile=-/srv/{app}/shared/.env
-ExecStart=/srv/{app}/current/venv/bin/gunicorn {module}
+# gunicorn before 25 has no control socket, and does not know the option.
+ExecStart=/srv/{app}/current/venv/bin/gunicorn --no-control-socket {module}
 KillMode=mixed
 TimeoutStopSec=30
 PrivateTmp=yes

@@ -277,7 +277,8 @@ class Host:
         who = f"{holder.get('by', 'somebody')} runs {holder.get('verb', 'something')}{ago}"
         if holder.get("run") == self.run.id:
             who = "this very run holds it: the same machine and root are listed under two names"
-        return HostOutcome(self.name, Outcome.LOCKED, self._serves(), "lock", who, "wait, or add --wait SECONDS")
+        serves = "not changed by this run"  # the holder may be switching at this very moment
+        return HostOutcome(self.name, Outcome.LOCKED, serves, "lock", who, "wait, or add --wait SECONDS")
 
     def _returned(self, answer: Mapping[str, Any]) -> HostOutcome:
         failure: dict[str, Any] = answer["failure"]

@@ -71,6 +71,11 @@ def exit_code(outcomes: Sequence[HostOutcome]) -> ExitCode:
     return ExitCode.FAILED
 
 
+def next_steps(outcomes: Iterable[HostOutcome]) -> str:
+    """What to do, a line each: every failing host's own next step, told once where hosts share it."""
+    return "\n".join(dict.fromkeys(outcome.next_step for outcome in outcomes if outcome.cause and outcome.next_step))
+
+
 def problems(outcomes: Iterable[HostOutcome]) -> tuple[str, ...]:
     """One line per failing host, never only the first; log tails of failing steps behind them."""
     lines: list[str] = []

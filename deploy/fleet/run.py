@@ -12,7 +12,7 @@ from deploy.errors import ExitCode
 from deploy.events import Emit, HostCost, HostEnded, Notice, RunEnded
 from deploy.fleet.fanout import Results
 from deploy.fleet.host import Host, Opener, Run
-from deploy.fleet.outcomes import HostOutcome, Outcome, exit_code, problems
+from deploy.fleet.outcomes import HostOutcome, Outcome, exit_code, next_steps, problems
 from deploy.fleet.phases import Phases, Stopped
 from deploy.link import launch
 from deploy.settings import Stage
@@ -124,10 +124,7 @@ class FleetRun:
         code = ExitCode.INTERRUPTED if stopped.interrupted else exit_code(outcomes)
         if code == ExitCode.FAILED and self.phases.bugs:
             code = ExitCode.BUG
-        failing = [o for o in outcomes if o.cause]
-        next_step = next((o.next_step for o in failing if o.next_step), "")
-        if code == ExitCode.MIXED:
-            next_step = f"fab status {self.where}"
+        next_step = f"fab status {self.where}" if code == ExitCode.MIXED else next_steps(outcomes)
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
             ExitCode.BUG: f"met a bug at {stopped.step}: {NO_CHANGE}",

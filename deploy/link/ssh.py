@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shlex
 import socket
 import threading
 import time
@@ -31,6 +32,7 @@ from paramiko.ssh_exception import (
 
 from deploy.link.pipe import LinkLost
 
+SSH_PORT = 22
 STDERR_CAP_BYTES = 64 * 1024
 TRIES = 4
 """sshd's MaxStartups (10:30:100) drops connections at random under a wide fan-out: three jittered retries lose none."""
@@ -135,7 +137,7 @@ def connect(address: Address, line: str, config: Config | None = None) -> SshPip
         channel.exec_command(line)
     except (SSHException, OSError, EOFError) as error:
         connection.close()
-        raise LinkLost(f"the host refused to run a command: {error}", "log in by hand with ssh and look") from error
+        raise LinkLost(f"the host refused to run a command: {error}", _by_hand(address, connection)) from error
     channel.settimeout(1.0)
     return SshPipe(connection, channel)
 
@@ -222,16 +224,14 @@ def _open(connection: Connection, address: Address) -> None:
             raise _changed_key(address, error) from error
         except AuthenticationException as error:
             connection.close()
-            who = connection.user
-            raise LinkLost(
-                f"{who}@{address.host} was not let in: {error}", f"ssh {who}@{address.host}", reached=False
-            ) from error
+            who = f"{connection.user}@{address.host}"
+            raise LinkLost(f"{who} was not let in: {error}", _by_hand(address, connection), reached=False) from error
         except (SSHException, OSError, EOFError) as error:
             connection.close()
             if attempt == TRIES or not _may_pass(error):
                 raise LinkLost(
                     f"cannot connect to {address.host}: {_text(error)}",
-                    f"ssh {address.host}  # from this machine, as this user",
+                    f"{_by_hand(address, connection)}  # from this machine, to see why",
                     reached=False,
                 ) from error
             time.sleep(attempt * (0.2 + random.random()))  # noqa: S311 - jitter, not a secret
@@ -252,9 +252,18 @@ def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _by_hand(address: Address, connection: Connection) -> str:
+    """The ssh(1) command line that tries what failed here, with the same user, port, key and known hosts."""
+    words = ["ssh"]
+    words += ["-p", str(connection.port)] if connection.port != SSH_PORT else []
+    words += ["-i", address.identity, "-o", "IdentitiesOnly=yes"] if address.identity else []
+    words += ["-o", f"UserKnownHostsFile={address.known_hosts[0]}"] if address.known_hosts else []
+    return shlex.join([*words, f"{connection.user}@{address.host}"])
+
+
 def _unknown_key(address: Address, error: RefusedKey) -> LinkLost:
     where = address.known_hosts[0] if address.known_hosts else "~/.ssh/known_hosts"
-    port = f"-p {address.port} " if address.port not in (None, 22) else ""
+    port = f"-p {address.port} " if address.port not in (None, SSH_PORT) else ""
     return LinkLost(
         f"the host key of {error.hostname} is not known: {error.fingerprint}",
         f"compare that fingerprint with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there), then: "

@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 import pytest
 
 from deploy.errors import ExitCode
-from deploy.fleet.outcomes import HostOutcome, Outcome, exit_code, problems
+from deploy.fleet.outcomes import HostOutcome, Outcome, exit_code, next_steps, problems
 
 MUST_LOOK = {Outcome.UNKNOWN, Outcome.STUCK}
 
@@ -87,3 +87,13 @@ def test_every_failing_host_is_listed_with_the_end_of_its_log() -> None:
     assert found[0] == "web-1: build: exit status 1"
     assert found[1:-1] == tuple(f"    line {number}" for number in range(18, 30))
     assert found[-1] == "web-3: connect: no answer in time"
+
+
+def test_every_failing_host_says_what_to_do_and_the_same_is_said_once() -> None:
+    """Three hosts with unknown keys need three commands; two that lack a root need one."""
+    failed = [
+        HostOutcome(name, Outcome.UNREACHABLE, "", "connect", "unknown key", step)
+        for name, step in (("a", "scan a"), ("b", "scan b"), ("c", "scan a"))
+    ]
+    well = HostOutcome("d", Outcome.UNCHANGED, next_step="never told")
+    assert next_steps([*failed, well]) == "scan a\nscan b"

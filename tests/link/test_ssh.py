@@ -131,3 +131,14 @@ def test_a_gateway_that_never_greets_is_given_up(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(LinkLost, match="cannot connect to"):
             connect(Address("127.0.0.9", connect_s=1, auth_s=1), "true", jumping(f"x@127.0.0.1:{port}"))
         assert time.monotonic() - began < 12
+
+
+def test_a_host_that_is_down_is_tried_by_hand_with_the_stages_own_words() -> None:
+    """Port, user, key and known hosts stand in the command; a plain `ssh HOST` may well succeed with others."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with pytest.raises(LinkLost) as lost:
+        connect(Address("127.0.0.1", port, "deploy", "keys/a key", ("known_hosts",), connect_s=2, auth_s=2), "true")
+    assert lost.value.next_step.partition("  #")[0] == (
+        f"ssh -p {port} -i 'keys/a key' -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts deploy@127.0.0.1"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,6 +21,11 @@ def pytest_configure(config: pytest.Config) -> None:
     Before any fixture, session-wide ones included; xdist's workers come through here as well.
     """
     pythons = _find_pythons()
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:  # under nohup(1); commands that are started here would inherit it
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
     home = tempfile.mkdtemp(prefix="sealed-deploy-home-")

@@ -22,7 +22,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     pythons = _find_pythons()
     for number in (signal.SIGHUP, signal.SIGTERM):
-        if signal.getsignal(number) == signal.SIG_IGN:  # under nohup(1); commands that are started here would inherit it
+        if (
+            signal.getsignal(number) == signal.SIG_IGN
+        ):  # under nohup(1); commands that are started here would inherit it
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script
         signal.signal(signal.SIGINT, signal.default_int_handler)

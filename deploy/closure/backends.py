@@ -83,7 +83,12 @@ class Backends:
         home.mkdir(exist_ok=True)
         try:
             done = sealed.run(
-                [str(self._interpreter.python), *argv], env=_allowed(home, environment), cwd=home, timeout_s=timeout_s
+                [str(self._interpreter.python), *argv],
+                env=_allowed(home, environment),
+                cwd=home,
+                timeout_s=timeout_s,
+                read=[*self._interpreter.folders, str(_HOOK)],
+                write=[str(self._work)],
             )
         except subprocess.TimeoutExpired:
             raise _backend_failed(chosen, f"did not answer within {timeout_s:.0f} s") from None

@@ -10,13 +10,15 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.errors import Refused
 
 _PROBE = (
-    "import json,platform,sys,sysconfig;print(json.dumps({'full':platform.python_version(),"
+    "import json,os,platform,sys,sysconfig;print(json.dumps({'full':platform.python_version(),"
     "'short':'%d.%d'%sys.version_info[:2],'implementation':sys.implementation.name,"
-    "'platform':sysconfig.get_platform().replace('-','_').replace('.','_')}))"
+    "'platform':sysconfig.get_platform().replace('-','_').replace('.','_'),"
+    "'folders':[sys.prefix,sys.base_prefix,sys.base_exec_prefix,os.path.dirname(os.path.realpath(sys.executable))]}))"
 )
 
 
@@ -27,6 +29,8 @@ class FoundPython:
     path: Path
     full: str
     platform: str
+    folders: tuple[str, ...]
+    """What it needs of the file system to run."""
 
 
 def find(python: str) -> FoundPython:
@@ -58,8 +62,8 @@ def _probe(candidate: Path, python: str) -> FoundPython | None:
         done = subprocess.run(
             [str(candidate), "-I", "-c", _PROBE], capture_output=True, text=True, timeout=20, check=False
         )
-        said: dict[str, str] = json.loads(done.stdout)
+        said: dict[str, Any] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     fits = said["short"] == python and said["implementation"] == "cpython" and said["platform"].startswith("linux_")
-    return FoundPython(candidate, said["full"], said["platform"]) if fits else None
+    return FoundPython(candidate, said["full"], said["platform"], tuple(said["folders"])) if fits else None

@@ -85,7 +85,7 @@ class _Making:
     def lock(self, requirements: str, preferred: Sequence[str]) -> Lock:
         """Resolve, choose archives, close the builds, and put it together."""
         tools = self._shelf.toolchain(toolchain(self._rules.python))
-        interpreter = Interpreter(self._found.path, self._pip(tools))
+        interpreter = Interpreter(self._found.path, self._pip(tools), self._found.folders)
         pins = self._resolve(interpreter, preferred)
         by_name = {pin.name: pin for pin in pins}
         reached = reach([root.requirement for root in self._asked.roots], by_name, self._rules)

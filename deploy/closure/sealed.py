@@ -16,37 +16,48 @@ CANNOT_SEAL = 125
 
 
 def run(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout_s: float
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    timeout_s: float,
+    read: Sequence[str] = (),
+    write: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run ``argv`` to its end, cut off from the network by the kernel. Raises subprocess.TimeoutExpired, OSError.
 
-    Where the kernel offers no seal (another system than Linux, or a container that denies it) only ``env`` holds.
+    Where the kernel has Landlock, nothing below the operator's HOME may be read but ``read``, ``write`` and ``cwd``,
+    and nothing written but the last two. Where the kernel offers no seal (another system than Linux, or a container
+    that denies it) only ``env`` holds.
     """
-    done = _run(argv, env, cwd, timeout_s, sealed=sys.platform == "linux")
+    if sys.platform != "linux":
+        return _start(argv, env, cwd, timeout_s, ())
+    confine = {"hide": [str(Path.home())], "read": [*read, str(cwd)], "write": [*write, str(cwd)]}
+    done = _sealed(argv, env, cwd, timeout_s, confine)
     if done.returncode == CANNOT_SEAL and done.stdout.startswith("cannot seal"):
-        return _run(argv, env, cwd, timeout_s, sealed=False)
+        return _start(argv, env, cwd, timeout_s, ())
     return done
 
 
-def _run(
-    argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float, *, sealed: bool
+def _sealed(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float, confine: Mapping[str, Sequence[str]]
 ) -> subprocess.CompletedProcess[str]:
-    if not sealed:
-        return _start(argv, env, cwd, timeout_s, ())
     program = cwd / "onhost.pyz"
     if not program.exists():
         program.write_bytes(host_program().data)
     read, write = os.pipe()
     try:
         with os.fdopen(write, "wb") as file:  # far less than a pipe holds, so that nobody has to read yet
-            file.write(json.dumps(_specification(argv, env, cwd)).encode("ascii"))
+            file.write(json.dumps(_specification(argv, env, cwd, confine)).encode("ascii"))
         words = [sys.executable, "-I", "-S", str(program), "child", str(read)]
         return _start(words, {}, cwd, timeout_s, (read,))
     finally:
         os.close(read)
 
 
-def _specification(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> dict[str, object]:
+def _specification(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, confine: Mapping[str, Sequence[str]]
+) -> dict[str, object]:
     """What the launcher asks for: the contract is in its docstring (deploy/onhost/launcher.py)."""
     return {
         "argv": list(argv),
@@ -54,6 +65,8 @@ def _specification(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> di
         "env": dict(env),
         "sealed": True,
         "network_namespace": True,
+        "watch": None,
+        "confine": dict(confine),
         "parent": os.getpid(),
         "uid": None,
         "gid": None,

@@ -37,10 +37,11 @@ class Pin:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The target's Python as found on this machine, and the folder of the pinned pip that it runs."""
+    """The target's Python as found on this machine, the pinned pip that it runs, and the folders of both."""
 
     python: Path
     pip: Path
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 from . import seal
 from .journal import Journal, Record
 from .processes import Process, boot_id, children_of, describe, identify, kill, session_of
+from .watch import Watch
 
 OUTPUT_CAP_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
@@ -44,6 +45,8 @@ class Command:
     label: str
     sealed: bool = False
     network_namespace: bool = True
+    confine: Optional[Mapping[str, Sequence[str]]] = None
+    """Folders, for a sealed command where the kernel has Landlock: what ``landlock.confine`` takes."""
     uid: Optional[int] = None
     gid: Optional[int] = None
 
@@ -52,7 +55,8 @@ class Command:
 class Finished:
     """How a child ended. ``output`` is its whole output where it fits, else head and tail.
 
-    ``left`` names what could not be ended after the deadline, being another user's.
+    ``left`` names what could not be ended after the deadline, being another user's. ``attempts`` names what of a sealed
+    command's descendants asked for an internet socket, and was refused.
     """
 
     code: int
@@ -60,6 +64,7 @@ class Finished:
     timed_out: bool
     seconds: float
     left: Tuple[str, ...] = ()
+    attempts: Tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -98,13 +103,14 @@ class Children:
         log = os.memfd_create("output")
         # A service that a restart command daemonised is onhost's child by now: no build's stray.
         spared: Set[int] = {process.pid for process in children_of(os.getpid())} if command.kind == "build" else set()
+        watch = Watch() if command.sealed else None
         try:
-            child, go = self._start(log)
+            child, go = self._start(log, watch)
             noted: Optional[Record] = None
             left: List[Process] = []
             try:
                 noted = self._note(command, child.pid)
-                self._go(command, go)
+                self._go(command, go, watch)
                 timed_out = self._wait(child, command, began, log)
             finally:
                 left = _end_session(child)
@@ -114,11 +120,15 @@ class Children:
                     self._journal.note("child-done", child=noted["seq"])
             code = -signal.SIGKILL if child.returncode is None else child.returncode
             seconds = time.monotonic() - began
-            return Finished(code, _output(log), timed_out, seconds, tuple(map(describe, left)))
+            # The command itself is left out: pip opens an internet socket even with --no-index.
+            attempts = watch.attempts(but_by=child.pid) if watch else ()
+            return Finished(code, _output(log), timed_out, seconds, tuple(map(describe, left)), attempts)
         finally:
+            if watch:
+                watch.stop()
             os.close(log)
 
-    def _start(self, log: int) -> tuple[subprocess.Popen[bytes], int]:
+    def _start(self, log: int, watch: Optional[Watch]) -> tuple[subprocess.Popen[bytes], int]:
         spec, go = os.pipe()
         try:
             os.set_inheritable(self._program_fd, True)
@@ -127,7 +137,7 @@ class Children:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(spec, self._program_fd),
+                pass_fds=(spec, self._program_fd, *([watch.theirs.fileno()] if watch else [])),
                 start_new_session=True,
                 env={"LANG": "C.UTF-8"},
                 cwd="/",
@@ -153,13 +163,15 @@ class Children:
             )
         return None
 
-    def _go(self, command: Command, go: int) -> None:
+    def _go(self, command: Command, go: int, watch: Optional[Watch]) -> None:
         spec = {
             "argv": list(command.argv),
             "cwd": command.cwd,
             "env": dict(command.env),
             "sealed": command.sealed,
             "network_namespace": command.network_namespace,
+            "watch": watch.theirs.fileno() if watch else None,
+            "confine": {name: list(folders) for name, folders in command.confine.items()} if command.confine else None,
             "parent": os.getpid(),
             "uid": command.uid,
             "gid": command.gid,
@@ -169,6 +181,8 @@ class Children:
                 file.write(json.dumps(spec).encode("ascii"))
             except BrokenPipeError:
                 pass  # the launcher died; its exit status tells
+        if watch:
+            watch.start()
 
     def _wait(self, child: subprocess.Popen[bytes], command: Command, began: float, log: int) -> bool:
         pause = 0.002

@@ -19,6 +19,8 @@ from .session import Session
 from .wheels import Wheels
 
 Entry = Dict[str, Any]
+_OF_THE_PACKAGES = ("packages", "wheels", "sealed", "attempts")
+"""What is known of installed packages, kept with them and with each release that links to them."""
 
 
 def usable(session: Session, manifest: Manifest, target: Target) -> Optional[Entry]:
@@ -48,14 +50,15 @@ def give(session: Session, manifest: Manifest, target: Target, work: Path) -> Tu
     if known:
         with session.step("packages", "%d packages, as installed before" % len(target.install)):
             envs.link(session.layout, key, venv)
-        told = {name: known[name] for name in ("packages", "wheels", "sealed")}
+        told = {name: known[name] for name in _OF_THE_PACKAGES if name in known}
         return sealer, dict(told, env_key=key, env_shared=True)
     wheels = Wheels(session, target, dict(manifest.archives), sealer)
     installed = wheels.all_of(target.install)
     proof = dict(install(session, sealer, venv, target, installed), built=wheels.built, sealed=wheels.seal())
+    proof["attempts"] = wheels.attempts()
     shared = manifest.settings["site_packages"] != "copy" and not (session.layout.envs / key).exists()
     if shared:
-        facts = {name: proof[name] for name in ("packages", "wheels", "sealed")}
+        facts = {name: proof[name] for name in _OF_THE_PACKAGES}
         shared = envs.capture(session.layout, key, venv, before, facts)
     return sealer, dict(proof, env_key=key, env_shared=shared)
 

@@ -71,7 +71,7 @@ def compile_folder(sealer: Sealer, python: Path, folder: Path) -> None:
         "import compileall,os,py_compile,sys;os.chdir(sys.argv[1]);"
         "compileall.compile_dir('.',quiet=2,workers=0,invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
     )
-    finished = sealer.run([str(python), "-I", "-S", "-c", code, str(folder)], "compile")
+    finished = sealer.run([str(python), "-I", "-S", "-c", code, str(folder)], "compile", into=folder)
     if finished.timed_out or finished.code < 0:
         raise StepFailed("compile", finished.cause(), "", finished.tail())
 

@@ -1,9 +1,10 @@
 """The re-executed child: waits until onhost has written its pid down, then becomes the command it was made for.
 
 Contract. argv: ``child FD``. FD gives one JSON object and end of file: ``argv``, ``cwd``, ``env``, ``sealed`` (bool),
-``network_namespace`` (bool), ``parent`` (pid), ``uid``, ``gid`` (or null). An empty FD means that onhost died before
-the journal named this child: it exits without having run anything. Exit 126: the command could not be started;
-125: the seal could not be put on. Both say why on stderr.
+``network_namespace`` (bool), ``watch`` (a socket that gets the seal's listener, or null), ``confine`` (folders:
+``hide``, ``read``, ``write``, or null), ``parent`` (pid), ``uid``, ``gid`` (or null). An empty FD means that onhost
+died before the journal named this child: it exits without having run anything. Exit 126: the command could not be
+started; 125: the seal could not be put on. Both say why on stderr.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import sys
 from typing import Any, Dict
 
-from . import seal
+from . import landlock, seal, watch
 
 CANNOT_SEAL, CANNOT_START = 125, 126
 
@@ -34,7 +35,7 @@ def run(spec_fd: int) -> None:
         os.setgid(spec["gid"])
         os.setuid(spec["uid"])
     if spec["sealed"]:
-        _seal(network_namespace=bool(spec["network_namespace"]))
+        _seal(spec)
     # After setuid and unshare, which clear it (prctl(2)); then look whether the parent was already gone.
     seal.prctl(seal.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != spec["parent"]:
@@ -48,12 +49,18 @@ def run(spec_fd: int) -> None:
         os._exit(CANNOT_START)
 
 
-def _seal(*, network_namespace: bool) -> None:
-    if network_namespace:
+def _seal(spec: Dict[str, Any]) -> None:
+    if spec["network_namespace"]:
         seal.enter_empty_network()
     try:
-        seal.deny_network()
-    except seal.SealUnavailable as error:
+        if spec["confine"]:
+            landlock.confine(**spec["confine"])
+        listener = seal.deny_network(watched=spec["watch"] is not None)
+    except (seal.SealUnavailable, OSError) as error:
         sys.stderr.write("cannot seal: %s\n" % error)
         sys.stderr.flush()
         os._exit(CANNOT_SEAL)
+    if listener is not None:
+        watch.hand_over(spec["watch"], listener)
+    elif spec["watch"] is not None:
+        os.close(spec["watch"])

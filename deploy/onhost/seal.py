@@ -16,22 +16,22 @@ import errno
 import os
 import platform
 import struct
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
-_PR_SET_SECCOMP, _FILTER_MODE = 22, 2
+_SET_MODE_FILTER, _FILTER_FLAG_NEW_LISTENER = 1, 1 << 3
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_AF_NETLINK = 16
+_AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
 
 # Classic BPF (linux/filter.h): load word, jump if equal / greater or equal, return.
 _LD, _JEQ, _JGE, _RET = 0x20, 0x15, 0x35, 0x06
-_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_ALLOW, _ERRNO, _USER_NOTIF = 0x7FFF0000, 0x00050000, 0x7FC00000
 _NR, _ARCH, _ARG0 = 0, 4, 16
 
 _MACHINES = {
-    # machine: (AUDIT_ARCH, socket(2), first x32 number or None, (ptrace(2), process_vm_writev(2)))
-    "x86_64": (0xC000003E, 41, 0x40000000, (101, 311)),
-    "aarch64": (0xC00000B7, 198, None, (117, 271)),
+    # machine: (AUDIT_ARCH, socket(2), first x32 number or None, (ptrace(2), process_vm_writev(2)), seccomp(2))
+    "x86_64": (0xC000003E, 41, 0x40000000, (101, 311), 317),
+    "aarch64": (0xC00000B7, 198, None, (117, 271), 277),
 }
 _IO_URING_SETUP, _PIDFD_GETFD = 425, 438
 
@@ -48,13 +48,31 @@ def prctl(option: int, value: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def deny_network() -> None:
-    """Deny sockets to this process and all its descendants. Raises SealUnavailable; never half applied."""
+def deny_network(*, watched: bool = False) -> Optional[int]:
+    """Deny sockets to this process and all its descendants. Raises SealUnavailable; never half applied.
+
+    ``watched`` asks for a listener (seccomp_unotify(2)) that is told of each internet socket asked for and must refuse
+    it: its descriptor is returned, or None where this kernel has none to give and refuses by itself.
+    """
+    machine = platform.machine()
+    if machine not in _MACHINES:
+        raise SealUnavailable("no seccomp filter for %s" % machine)
     try:
-        arch, socket_number, x32, others = _MACHINES[platform.machine()]
-    except KeyError:
-        raise SealUnavailable("no seccomp filter for %s" % platform.machine()) from None
-    program = _program(arch, socket_number, x32, [_IO_URING_SETUP, _PIDFD_GETFD, *others])
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+    except OSError as error:
+        raise SealUnavailable("no_new_privs: %s" % error) from error
+    listener = _install(machine, watched=True) if watched else -1
+    if listener >= 0:
+        return listener
+    if _install(machine, watched=False) < 0:
+        raise SealUnavailable("seccomp: %s" % os.strerror(ctypes.get_errno()))
+    return None
+
+
+def _install(machine: str, *, watched: bool) -> int:
+    """Install the filter by seccomp(2): the listener's descriptor, 0 without one, or -1 with errno set."""
+    arch, socket_number, x32, others, seccomp = _MACHINES[machine]
+    program = _program(arch, socket_number, x32, [_IO_URING_SETUP, _PIDFD_GETFD, *others], watched=watched)
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
 
     class Program(ctypes.Structure):
@@ -62,12 +80,8 @@ def deny_network() -> None:
 
     argument = Program(len(program), ctypes.cast(code, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
-    try:
-        prctl(PR_SET_NO_NEW_PRIVS, 1)
-    except OSError as error:
-        raise SealUnavailable("no_new_privs: %s" % error) from error
-    if libc.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(argument), 0, 0) != 0:
-        raise SealUnavailable("seccomp: %s" % os.strerror(ctypes.get_errno()))
+    flags = _FILTER_FLAG_NEW_LISTENER if watched else 0
+    return int(libc.syscall(seccomp, _SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(argument)))
 
 
 def enter_empty_network() -> bool:
@@ -97,7 +111,9 @@ def _put(path: str, text: str) -> None:
         file.write(text)
 
 
-def _program(arch: int, socket_number: int, x32: int | None, denied: Sequence[int]) -> List[Tuple[int, int, int, int]]:
+def _program(
+    arch: int, socket_number: int, x32: Optional[int], denied: Sequence[int], *, watched: bool
+) -> List[Tuple[int, int, int, int]]:
     deny = _ERRNO | errno.ENETUNREACH
     body: List[Tuple[int, int, int, int]] = [
         (_LD, 0, 0, _ARCH),
@@ -113,8 +129,11 @@ def _program(arch: int, socket_number: int, x32: int | None, denied: Sequence[in
         (_JEQ, 1, 0, socket_number),
         (_RET, 0, 0, _ALLOW),
         (_LD, 0, 0, _ARG0),
-        (_JEQ, 1, 0, _AF_NETLINK),
-        (_RET, 0, 0, deny),
+        (_JEQ, 0, 1, _AF_NETLINK),
         (_RET, 0, 0, _ALLOW),
+        (_JEQ, 1, 0, _AF_INET),
+        (_JEQ, 0, 1, _AF_INET6),
+        (_RET, 0, 0, _USER_NOTIF if watched else deny),
+        (_RET, 0, 0, deny),
     ]
     return body

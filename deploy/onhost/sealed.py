@@ -47,17 +47,31 @@ class Sealer:
     toolchain: Path
     strength: str
 
-    def pip(self, python: str, arguments: Sequence[str], label: str, *, find: Optional[Path] = None) -> Finished:
+    def pip(
+        self,
+        python: str,
+        arguments: Sequence[str],
+        label: str,
+        *,
+        find: Optional[Path] = None,
+        into: Optional[Path] = None,
+    ) -> Finished:
         """Run the vendored pip under ``python``, which need not have one. Never raises for a non-zero exit."""
         runner = str(self.toolchain / "pip" / "__pip-runner__.py")
-        return self.run([python, "-I", runner, *arguments], label, find=find)
+        return self.run([python, "-I", runner, *arguments], label, find=find, into=into)
 
-    def module(self, name: str, arguments: Sequence[str], label: str) -> Finished:
+    def module(self, name: str, arguments: Sequence[str], label: str, *, into: Path) -> Finished:
         """Run a module of the toolchain under the host's own interpreter."""
-        return self.run([sys.executable, "-I", "-c", _RUN_MODULE, str(self.toolchain), name, *arguments], label)
+        words = [sys.executable, "-I", "-c", _RUN_MODULE, str(self.toolchain), name, *arguments]
+        return self.run(words, label, into=into)
 
-    def run(self, argv: Sequence[str], label: str, *, find: Optional[Path] = None) -> Finished:
-        """Run any sealed command inside the work directory."""
+    def run(
+        self, argv: Sequence[str], label: str, *, find: Optional[Path] = None, into: Optional[Path] = None
+    ) -> Finished:
+        """Run any sealed command inside the work directory; it may write there, and below ``into``.
+
+        What of its descendants tried to reach a network is told, also where they made nothing of the refusal.
+        """
         user = build_user(self.session)
         finished = self.session.children().run(
             Command(
@@ -68,13 +82,26 @@ class Sealer:
                 kind="build",
                 label=label,
                 sealed=self.strength == "kernel",
+                confine=self._confine(into),
                 uid=user.pw_uid if user else None,
                 gid=user.pw_gid if user else None,
             )
         )
         if finished.code == CANNOT_SEAL:
             raise StepFailed("seal", finished.output.strip(), "", finished.tail())
+        if finished.attempts:
+            told = "%s tried to reach the network, and was refused: %s"
+            self.session.tell("seal", "warned", told % (label, "; ".join(finished.attempts)))
         return finished
+
+    def _confine(self, into: Optional[Path]) -> Dict[str, List[str]]:
+        """Nothing of this user's own, of shared/ or of the state in .deploy may be read, and nothing there written."""
+        layout = self.session.layout
+        hide = [str(layout.root), os.path.expanduser("~"), _home()]
+        read = [sys.prefix, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(os.path.realpath(sys.executable))]
+        read += [str(layout.releases), str(layout.envs)]
+        write = [str(self.work), *([str(into)] if into else [])]
+        return {"hide": [path for path in hide if path != "/"], "read": read, "write": write}
 
     def _environment(self, find: Optional[Path]) -> Dict[str, str]:
         env = environment(
@@ -126,6 +153,13 @@ def open_sealer(session: Session, work: Path, toolchain: Path) -> Sealer:
     if package.code != 1 or CANARY not in package.output:
         raise StepFailed("seal", "pip did not refuse %s (%s)" % (CANARY, package.cause()), "", package.tail())
     return sealer
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return "/"
 
 
 def build_user(session: Session) -> Optional[pwd.struct_passwd]:

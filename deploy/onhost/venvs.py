@@ -15,7 +15,7 @@ def make(session: Session, sealer: Sealer, venv: Path) -> Path:
     give_to_build_user(session, venv)
     arguments = ["--no-seed", "--no-periodic-update", "--app-data", str(sealer.work / "app-data")]
     arguments += ["--no-vcs-ignore", "--python", sys.executable, str(venv)]
-    made = sealer.module("virtualenv", arguments, "virtualenv")
+    made = sealer.module("virtualenv", arguments, "virtualenv", into=venv)
     take_back(session, venv)
     if not made.ok:
         raise StepFailed("venv", "virtualenv: %s" % made.cause(), "", made.tail())

@@ -36,6 +36,8 @@ class Wheel(NamedTuple):
     sha256: str
     sealed: str
     """The seal it was built under; one from vendor/ was not built here."""
+    attempts: Tuple[str, ...] = ()
+    """What its build started that tried to reach a network, in words for people."""
 
 
 def interpreter() -> Dict[str, str]:
@@ -77,6 +79,10 @@ class Wheels:
         strengths = {wheel.sealed for wheel in self._ready.values()} | {self._sealer.strength}
         return "pip" if "pip" in strengths else "kernel"
 
+    def attempts(self) -> Dict[str, List[str]]:
+        """What the builds of the wheels used tried on a network, by wheel; those that tried nothing are left out."""
+        return {wheel.name: list(wheel.attempts) for wheel in self._ready.values() if wheel.attempts}
+
     def _wheel(self, digest: Sha256, above: Sequence[Sha256]) -> Wheel:
         if digest in self._ready:
             return self._ready[digest]
@@ -108,7 +114,8 @@ class Wheels:
             with open(path, "rb") as file:
                 accepted = about["sealed"] == "kernel" or self._session.policy.accept_seal == "pip"
                 if accepted and hash_file(file) == about["sha256"]:
-                    return Wheel(path, path.name, about["sha256"], about["sealed"])
+                    attempts = tuple(map(str, about.get("attempts", ())))
+                    return Wheel(path, path.name, about["sha256"], about["sealed"], attempts)
         except (OSError, ValueError, KeyError):
             pass
         remove_tree(folder)  # incomplete or altered: build it again
@@ -135,7 +142,7 @@ class Wheels:
                 cause = "%s builds %s: a build requirement that sets its version is not locked" % (label, made[0].name)
                 raise StepFailed("build", cause, "run `fab vendor.lock` again and look at its build requirements")
             self.built += 1
-            return self._keep(package, made[0])
+            return self._keep(package, made[0], finished.attempts)
 
     def _builder(self, package: Package, above: Sequence[Sha256]) -> str:
         """The python of a virtualenv that holds exactly this package's locked build environment, made once per set.
@@ -160,7 +167,7 @@ class Wheels:
             self._builders[names] = python
         return self._builders[names]
 
-    def _keep(self, package: Package, made: Path) -> Wheel:
+    def _keep(self, package: Package, made: Path, attempts: Tuple[str, ...]) -> Wheel:
         final = self._session.layout.wheels / wheel_key(self._target, package.sha256)
         folder = self._session.layout.scratch("wheel")
         path = folder / made.name
@@ -169,9 +176,9 @@ class Wheels:
         write_durably(path, data, 0o444)
         about = {"format": FORMAT, "name": made.name, "sha256": digest, "archive": package.sha256}
         about["sealed"] = self._sealer.strength
-        write_durably(folder / _MARKER, canonical(about), 0o444)
+        write_durably(folder / _MARKER, canonical(dict(about, attempts=list(attempts))), 0o444)
         os.replace(folder, final)
-        return Wheel(final / made.name, made.name, digest, self._sealer.strength)
+        return Wheel(final / made.name, made.name, digest, self._sealer.strength, attempts)
 
 
 def _is_of(name: str, package: Package) -> bool:
@@ -199,7 +206,9 @@ def install_wheels(
     requirements.write_text("".join(lines), "utf-8")
     give_to_build_user(session, venv)
     arguments = ["install", "--only-binary", ":all:", "--require-hashes", "-r", str(requirements)]
-    finished = sealer.pip(python, arguments + ([] if compiled else ["--no-compile"]), "pip install", find=house)
+    finished = sealer.pip(
+        python, arguments + ([] if compiled else ["--no-compile"]), "pip install", find=house, into=venv
+    )
     take_back(session, venv)
     return finished
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.closure import sealed
+from deploy.onhost import landlock
 
 REACH = """
 import socket, sys
@@ -33,6 +34,20 @@ def test_a_backend_cannot_reach_the_network(tmp_path: Path) -> None:
         plain = subprocess.run([sys.executable, "-c", REACH, port], stdout=subprocess.PIPE, text=True, check=True)
         assert plain.stdout == "out\n"
         assert run(tmp_path, "-c", REACH, port).stdout.startswith("refused")
+
+
+@pytest.mark.skipif(landlock.abi() < 2, reason="this kernel offers no Landlock of ABI 2 or newer")
+def test_a_backend_cannot_read_the_operators_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys and tokens of whoever locks are none of a package's business, and nothing may be left behind there."""
+    home, work = tmp_path / "home", tmp_path / "home" / "work"
+    work.mkdir(parents=True)
+    (home / "key").write_text("private")
+    monkeypatch.setenv("HOME", str(home))
+    tries = ["open('../key')", "open('../mark', 'w')", "open('mine', 'w')"]
+    code = "".join(f"try: {one}; print('did')\nexcept OSError as error: print(type(error).__name__)\n" for one in tries)
+    argv = [sys.executable, "-I", "-S", "-c", code]
+    done = sealed.run(argv, env={}, cwd=work, timeout_s=60, read=[sys.prefix, sys.base_prefix])
+    assert done.stdout.split() == ["PermissionError", "PermissionError", "did"]
 
 
 def test_output_status_and_environment_are_the_childs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

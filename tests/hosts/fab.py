@@ -65,6 +65,10 @@ class Ended:
         found = [r for r in self.records if r["event"] == "host_step" and r["state"] == state]
         return [record["step"] for record in found if host in (None, record["host"])]
 
+    def told(self, host: str, step: str) -> list[Record]:
+        """What one host said of one step."""
+        return [r for r in self.records if r["event"] == "host_step" and (r["host"], r["step"]) == (host, step)]
+
     def sent(self, host: str) -> int:
         """Bytes of blobs sent to one host."""
         return max((r["sent"] for r in self.records if r["event"] == "host_bytes" and r["host"] == host), default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
+from deploy.onhost import landlock
 from tests.hosts.fleet import Fleet
 from tests.hosts.projects import BACKEND, greeting, sdist, wheel
 
@@ -158,7 +160,50 @@ def test_a_build_that_opens_sockets(fleet: Callable[..., Fleet], trap: Trap, *, 
     if not swallows:
         assert "greeting 2.0 does not build" in ended.problems
         assert "Network is unreachable" in ended.problems
+    else:
+        (told,) = [one for one in ended.told("web-1", "seal") if one["state"] == "warned"]
+        assert "greeting 2.0 tried to reach the network, and was refused" in told["detail"]
+        (host,) = made.hosts
+        marked = json.loads((host.root / "current/release.json").read_text())
+        assert list(marked["facts"]["attempts"]) == ["greeting-2.0-py3-none-any.whl"]
     assert trap.caught == []
+
+
+LOOKS_AROUND = """
+import pathlib
+def attempt(what):
+    try: return what()
+    except OSError as error: return type(error).__name__
+seen = [attempt(pathlib.Path(path).read_text) for path in {secrets!r}]
+seen.append(attempt(lambda: pathlib.Path({mark!r}).write_text("x")))
+raise SystemExit("saw: %r" % seen)
+"""
+
+
+@pytest.mark.skipif(landlock.abi() < 2, reason="this kernel offers no Landlock of ABI 2 or newer")
+def test_a_build_that_looks_around(fleet: Callable[..., Fleet]) -> None:
+    """Keys in the deploy user's HOME, shared/ and the journal: a build can neither read nor write them."""
+    made = fleet("web-1", serve=False)
+    (host,) = made.hosts
+    made.project.release("v0")
+    made.deploy("v0")
+    key = host.account.home / "key"
+    key.write_text("private")
+    secret = host.root / "shared" / "secret"
+    secret.write_text("private")
+    for path in (key, secret):
+        os.chown(path, host.account.uid, host.account.gid)
+    secrets = [str(key), str(secret), str(host.root / ".deploy/journal.jsonl")]
+    looks = LOOKS_AROUND.format(secrets=secrets, mark=str(host.root / "shared/mark"))
+    made.project.tiny_closure(greeting("2.0", {"build-step.py": looks}))
+    made.project.release("v1")
+    try:
+        ended = made.fab("deploy:v1")
+    finally:
+        key.unlink()
+    assert ended.code == 1
+    assert f"saw: {['PermissionError'] * 4!r}" in ended.problems
+    assert not (host.root / "shared/mark").exists()
 
 
 HIDDEN = BACKEND + "\n\ndef get_requires_for_build_wheel(config_settings=None):\n    return ['hidden-backend-part']\n"

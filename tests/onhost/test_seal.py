@@ -7,7 +7,9 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,61 @@ def test_the_seal_needs_no_privilege(session: Session) -> None:
         pytest.skip("no Python here that every user may run")
     code = "import os; print(os.geteuid())\n" + attempt("socket.AF_INET")
     assert run(session, code, uid=65534, python=python).output == "65534\nENETUNREACH\n"
+
+
+def test_what_a_child_started_and_asked_is_told_though_it_swallowed_the_refusal(session: Session) -> None:
+    """By its command line and how often; the command's own asking is not, since pip does so even with --no-index."""
+    inner = (
+        "import socket\nfor _ in range(2):\n    try: socket.socket(socket.AF_INET6)\n"
+        "    except OSError as error: print(error.errno, flush=True)"
+    )
+    outer = f"import subprocess, sys\nsubprocess.run([sys.executable, '-I', '-c', {inner!r}])"
+    finished = run(session, outer)
+    assert finished.ok
+    assert finished.output.split() == [str(errno.ENETUNREACH)] * 2
+    (attempt,) = finished.attempts
+    assert attempt.startswith("python")
+    assert attempt.endswith("(2 times)")
+    assert run(session, inner).attempts == ()
+
+
+def test_a_child_that_asks_for_no_network_is_not_told_of(session: Session) -> None:
+    """Pairs, netlink and local sockets are no attempt to get out."""
+    code = (
+        "import socket, subprocess, sys\nsocket.socketpair()\nsocket.if_nameindex()\n"
+        "if not sys.argv[1:]: subprocess.run([sys.executable, '-I', '-c', 'import socket; socket.socketpair()'])"
+    )
+    finished = run(session, code)
+    assert (finished.code, finished.attempts) == (0, ())
+
+
+def test_a_daemon_that_outlives_its_watch_is_refused_by_the_kernel(session: Session, tmp_path: Path) -> None:
+    """Nobody answers it any more, so the call fails; it never waits for ever and never gets through."""
+    late = (
+        "import socket, sys, time\ntime.sleep(1)\ntry: socket.socket(socket.AF_INET)\n"
+        f"except OSError as error: open({str(tmp_path / 'late')!r}, 'w').write(str(error.errno))"
+    )
+    code = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-I', '-c', {late!r}], start_new_session=True)"
+    kind = Command([sys.executable, "-I", "-c", code], "/", environment(), 60, "hook", "daemon", sealed=True)
+    assert session.children().run(kind).ok
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "late").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "late").read_text() == str(errno.ENOSYS)
+
+
+def test_where_the_kernel_has_no_listener_to_give_the_filter_refuses_by_itself() -> None:
+    """A process has one listener at most, so the second filter of one cannot be watched."""
+    code = (
+        "import os, socket, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from deploy.onhost import seal\n"
+        "first, second = seal.deny_network(watched=True), seal.deny_network(watched=True)\n"
+        "try: socket.socket(socket.AF_INET)\n"
+        "except OSError as error: print(first is not None, second, error.errno)"
+    )
+    source = str(Path(seal.__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", code, source], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"True None {errno.ENETUNREACH}\n", done.stderr
 
 
 def test_an_unknown_machine_is_refused_not_half_sealed(monkeypatch: pytest.MonkeyPatch) -> None:

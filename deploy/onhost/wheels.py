@@ -218,6 +218,11 @@ def _advice(output: str, label: str) -> str:
         return (
             "%s needs a compiler and Python's headers on the host (Debian: gcc python3-dev), or lock its wheel" % label
         )
+    if "Permission denied" in output:
+        return (
+            "a sealed build writes only to its own work folder (HOME, TMPDIR) and reads nothing of the deploy user's; "
+            "where it insists on more, lock its wheel"
+        )
     if "No matching distribution" in output:
         return "its build requirements are not all vendored: run `fab vendor.check`, then `fab vendor.lock`"
     return "build it by hand from the same archive to see more, or lock its wheel"

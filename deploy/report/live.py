@@ -82,7 +82,7 @@ class Live:
             return []
         if isinstance(event, HostBytes) and not self._verbose:
             return []
-        return describe(event)
+        return describe(event, verbose=self._verbose)
 
     def _note(self, event: Event) -> None:
         match event:

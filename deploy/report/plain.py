@@ -27,7 +27,7 @@ class Plain:
             if isinstance(event, RunEnded):
                 told = closing(event, self._hosts, self._log)
             else:
-                told = describe(event, started=self._verbose)
+                told = describe(event, verbose=self._verbose)
             self._write(told)
 
     def _write(self, told: list[str]) -> None:

@@ -8,6 +8,8 @@ from deploy.errors import DeployError, ExitCode
 from deploy.events import Event, FleetStep, HostBytes, HostCost, HostEnded, HostStep, Notice, RunEnded, RunStarted
 from deploy.report.text import duration, escape, hosts, lines, size
 
+A_MOMENT_S = 1.0
+
 
 def line_of_run(verb: str, tag: str | None, stage: str, names: Sequence[str]) -> str:
     """The line that opens and closes a run: what, and above all where."""
@@ -15,10 +17,11 @@ def line_of_run(verb: str, tag: str | None, stage: str, names: Sequence[str]) ->
     return f"{what} | stage {escape(stage)} | {hosts(names)}"
 
 
-def describe(event: Event, *, started: bool = False) -> list[str]:
+def describe(event: Event, *, verbose: bool = False) -> list[str]:
     """Say one event in lines that each begin with the host they are about (``fleet`` for all of it).
 
-    Steps that merely start are told only where ``started`` is asked for. The closing block is ``closing``'s.
+    Of steps that went well, those of a moment and the start of a host's own are told only where ``verbose``; the log
+    has all of them. The closing block is ``closing``'s.
     """
     match event:
         case RunStarted():
@@ -26,9 +29,9 @@ def describe(event: Event, *, started: bool = False) -> list[str]:
         case Notice():
             return _tell(event.host or "note", "", event.text)
         case FleetStep():
-            return _step("fleet", event, started=True)
+            return _step("fleet", event, started=True, verbose=verbose)
         case HostStep():
-            return _step(event.host, event, started=started)
+            return _step(event.host, event, started=verbose, verbose=verbose)
         case HostBytes():
             whole = event.sent >= event.total > 0
             return [f"{escape(event.host)}: sent {size(event.total)}"] if whole else []
@@ -82,9 +85,11 @@ def exit_word(code: int) -> str:
         return f"exit {code}"
 
 
-def _step(who: str, event: FleetStep | HostStep, *, started: bool) -> list[str]:
+def _step(who: str, event: FleetStep | HostStep, *, started: bool, verbose: bool) -> list[str]:
     if event.state == "started":
         return [f"{escape(who)}: {escape(event.step)}: started"] if started else []
+    if event.state == "done" and 0 < event.elapsed_s < A_MOMENT_S and not verbose:
+        return []
     took = f", {duration(event.elapsed_s)}" if event.elapsed_s else ""
     state = "FAILED" if event.state == "failed" else event.state
     return _tell(who, f"{escape(event.step)}: {state}{took}", event.detail)

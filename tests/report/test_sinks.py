@@ -21,10 +21,12 @@ HOSTS = ("web-1", "web-2")
 RUN: tuple[Event, ...] = (
     RunStarted("deploy", "production", HOSTS, tag="v1.1"),
     Notice("the working tree has changes; only the tag is shipped"),
-    FleetStep("check and pack", "done", "30 files", 0.4),
+    FleetStep("check and pack", "done", "30 files", 1.4),
+    FleetStep("lock", "done", "", 0.2),
     FleetStep("stage", "started"),
     HostBytes("web-1", 10, 1000),
     HostBytes("web-1", 1000, 1000),
+    HostStep("web-1", "unpack", "done", "12 files", 0.3),
     HostStep("web-1", "build Django 5.2", "started"),
     HostStep("web-1", "build Django 5.2", "done", "", 12.31),
     HostStep("web-2", "health", "failed", "HTTP 500\n\x1b[31m[bold]Traceback[/bold]", 3.0),
@@ -43,7 +45,7 @@ RUN: tuple[Event, ...] = (
 SHOWN = """\
 deploy v1.1 | stage production | 2 hosts: web-1, web-2
 note: the working tree has changes; only the tag is shipped
-fleet: check and pack: done, 0.4 s: 30 files
+fleet: check and pack: done, 1.4 s: 30 files
 fleet: stage: started
 web-1: sent 1.0 kB
 web-1: build Django 5.2: done, 12.3 s
@@ -75,11 +77,12 @@ def test_plain_lines_in_a_pipe(capsys: pytest.CaptureFixture[str], runs: Path) -
     assert capsys.readouterr().out == SHOWN.format(log=log)
 
 
-def test_verbose_tells_of_steps_that_merely_start(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--verbose` adds the beginning of each host's steps."""
+def test_verbose_tells_of_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--verbose` adds the beginning of each host's steps, and those that took a moment."""
     with report.sink(json=False, verbose=True) as emit:
         emit(HostStep("web-1", "build", "started"))
-    assert capsys.readouterr().out == "web-1: build: started\n"
+        emit(HostStep("web-1", "build", "done", "", 0.3))
+    assert capsys.readouterr().out == "web-1: build: started\nweb-1: build: done, 0.3 s\n"
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,8 +98,10 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "notice",
         "fleet_step",
         "fleet_step",
+        "fleet_step",
         "host_bytes",
         "host_bytes",
+        "host_step",
         "host_step",
         "host_step",
         "host_step",
@@ -106,7 +111,7 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(record["format"] == 1 for record in records)
     assert records[-1]["exit_code"] == 3
     assert records[-1]["hosts"] == []
-    assert records[8]["detail"] == "HTTP 500\n\x1b[31m[bold]Traceback[/bold]"
+    assert records[10]["detail"] == "HTTP 500\n\x1b[31m[bold]Traceback[/bold]"
 
 
 def test_an_error_closes_the_json_lines(capsys: pytest.CaptureFixture[str], runs: Path) -> None:

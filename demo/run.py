@@ -241,7 +241,7 @@ def demo() -> None:
     say(f"Done in {minutes} min {seconds} s. It is all still up:")
     print(f"  the page        {first}")
     print(f"  look around     cd {shlex.quote(str(PROJECT))}")
-    print(f"                  {SHOWN_FAB} status   (or deploy:v2, rollback, releases, --list)")
+    print(f"                  {SHOWN_FAB} status   (or deploy:v2, rollback:v2, releases, --list)")
     print("                  ls -l .sandbox/host-1/root   (what a host looks like)")
     print(f"  stop            {SHOWN_FAB} sandbox.down   (there; with --remove it deletes the hosts, too)")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
+import os
 import zipfile
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +26,18 @@ class HostProgram:
 
     data: bytes
     sha256: Sha256
+
+
+def in_memory() -> int:
+    """Put the program into a file that nobody can change any more, and give its descriptor (memfd_create(2), Linux).
+
+    What a child starts from before it seals itself must be out of reach of the children before it.
+    """
+    fd = os.memfd_create("onhost", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(host_program().data)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd
 
 
 @cache

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deploy.hostprogram import host_program
+from deploy.hostprogram import in_memory
 
 CANNOT_SEAL = 125
 """What the host program's ``child`` ends with where the kernel offers no seal."""
@@ -42,17 +42,16 @@ def run(
 def _sealed(
     argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout_s: float, confine: Mapping[str, Sequence[str]]
 ) -> subprocess.CompletedProcess[str]:
-    program = cwd / "onhost.pyz"
-    if not program.exists():
-        program.write_bytes(host_program().data)
+    program = in_memory()
     read, write = os.pipe()
     try:
         with os.fdopen(write, "wb") as file:  # far less than a pipe holds, so that nobody has to read yet
             file.write(json.dumps(_specification(argv, env, cwd, confine)).encode("ascii"))
-        words = [sys.executable, "-I", "-S", str(program), "child", str(read)]
-        return _start(words, {}, cwd, timeout_s, (read,))
+        words = [sys.executable, "-I", "-S", f"/proc/self/fd/{program}", "child", str(read)]
+        return _start(words, {}, cwd, timeout_s, (read, program))
     finally:
         os.close(read)
+        os.close(program)
 
 
 def _specification(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from deploy.errors import DeployError
 from deploy.events import Emit, HostBytes, HostStep, StepState
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.link.line import Counters, Line
@@ -63,6 +64,11 @@ class Host:
     def current(self) -> str | None:
         """The release that was live when the host was asked last."""
         return self.facts.get("current")
+
+    @property
+    def pending(self) -> str:
+        """What an interrupted run left there to be settled; nothing while somebody's run is at work on it."""
+        return "" if self.facts.get("lock") else "; ".join(self.facts.get("pending") or [])
 
     @property
     def counters(self) -> Counters:
@@ -128,6 +134,10 @@ class Host:
             answer = line.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent)
         except LinkLost as error:
             raise HostFailed(self._lost("send", error)) from error
+        except DeployError as error:  # the bytes cannot be had on this side
+            self.close()
+            failed = HostOutcome(self.name, Outcome.FAILED, self._serves(), "send", error.why, error.next_step)
+            raise HostFailed(failed) from error
         self._check("send", answer)
         return total
 

@@ -49,10 +49,15 @@ def rollback_target(host: Host, tag: str | None) -> str:
         there = ", ".join(row["release"] + marked[bool(row["bad"])] for row in complete) or "none"
         cause = f"no good release was live before {host.current or 'now'}; releases here: {there}"
         raise _failed(host, "choose", cause, f"fab rollback:TAG --stage {host.run.stage}  # names one of them")
-    for row in complete:
-        if row["tag"] == tag:
-            release: str = row["release"]
-            return release
+    of_tag = [row for row in complete if row["tag"] == tag]
+    lived = [row for row in of_tag if row["state"] != "STAGED"]
+    if lived:
+        best = max(lived, key=lambda row: (not row["bad"], row["live_seq"], row["seq"]))
+        release: str = best["release"]
+        return release
+    if of_tag:
+        cause = f"{of_tag[0]['release']} was staged here and never live: what a deploy runs before it did not run"
+        raise _failed(host, "choose", cause, f"fab deploy:{tag} --stage {host.run.stage}")
     there = ", ".join(sorted({row["tag"] for row in complete})) or "none"
     next_step = f"fab rollback:TAG with one of them, or fab deploy:{tag} --stage {host.run.stage} to stage it again"
     raise _failed(host, "choose", f"{tag} is not on this host; here are: {there}", next_step)
@@ -84,7 +89,7 @@ def facts_line(host: Host) -> str:
     """What a host says of itself, in one line."""
     facts = host.facts
     free = f", {facts['free_bytes'] >> 20} MB free" if "free_bytes" in facts else ""
-    pending = f"; pending: {'; '.join(facts['pending'])}" if facts["pending"] else ""
+    pending = f"; pending: {host.pending}" if host.pending else ""
     return (
         f"python {facts['python']}, {facts['platform']}, user {facts['user']}{free}, "
         f"live: {facts['current'] or 'nothing'}{pending}"

@@ -43,7 +43,7 @@ def _row(host: Host, probe: Mapping[str, Any], failed: HostOutcome | None) -> di
         "previous": by_id.get(facts.get("previous")),
         "releases": releases,
         "lock": facts.get("lock"),
-        "pending": "; ".join(facts.get("pending") or []) or None,
+        "pending": host.pending or None,
         "well": probe.get("well"),
         "live": probe.get("live"),
         "notes": list(facts.get("problems") or []),
@@ -68,9 +68,10 @@ def _release(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _exit_code(rows: list[dict[str, Any]]) -> ExitCode:
-    """Unreachable or unsettled hosts, and hosts that differ, are for a person to look at."""
+    """Unreachable or unsettled hosts are for a person to look at, and hosts that differ while nobody is at work."""
     live = {row["current"]["release"] if row["current"] else None for row in rows}
-    if any(not row["reachable"] or row["pending"] for row in rows) or len(live) > 1:
+    differ = len(live) > 1 and not any(row["lock"] for row in rows)
+    if any(not row["reachable"] or row["pending"] for row in rows) or differ:
         return ExitCode.MIXED
     unwell = any(row["error"] or row["notes"] or (row["well"] is False and row["current"]) for row in rows)
     return ExitCode.FAILED if unwell else ExitCode.OK

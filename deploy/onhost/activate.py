@@ -178,9 +178,9 @@ def _bring_up(session: Session, context: Context, release: Release, operator: Op
 
 
 def _renew(session: Session, context: Context, release: Release, operator: Operator) -> str:
-    """The release asked for is live already: leave a healthy one alone, restart one that is not."""
+    """The release asked for is live already: leave one alone that is proven well, restart any other."""
     well, proof = probe_live(session, context, release, operator)
-    return proof if well else _bring_up(session, context, release, operator)
+    return proof if well and proof != live.UNPROVEN else _bring_up(session, context, release, operator)
 
 
 def _healthy(session: Session, context: Context, release: Release, operator: Operator) -> str:

@@ -76,7 +76,8 @@ class Finished:
             still = "; cannot be ended and still runs: %s" % ", ".join(self.left) if self.left else ""
             return "no end within its deadline (%.0f s)%s" % (self.seconds, still)
         if self.code < 0:
-            name = signal.Signals(-self.code).name
+            known = {int(number): number.name for number in signal.Signals}
+            name = known.get(-self.code, "signal %d" % -self.code)
             return "killed by %s%s" % (name, " (out of memory?)" if self.code == -signal.SIGKILL else "")
         return "exit status %d" % self.code
 

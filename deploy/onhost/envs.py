@@ -20,7 +20,7 @@ from deploy.wire.manifest import Target, canonical
 from . import inventory
 from .layout import Layout, read_json, remove_tree, sync_filesystem, write_durably
 from .toolchain import key as toolchain_key
-from .wheels import interpreter, wheel_key
+from .wheels import interpreter, wheel_keys
 
 FORMAT = 1
 MARKER = "env.json"
@@ -31,7 +31,8 @@ _PLACE = b"@@sealed-deploy-venv@@"
 
 def env_key(target: Target) -> str:
     """Which installed environment a target asks for on this host: closure + toolchain + interpreter."""
-    wheels = [wheel_key(target, digest) for digest in target.install]
+    keys = wheel_keys(target)
+    wheels = [keys[digest] for digest in target.install]
     return hashlib.sha256(canonical([FORMAT, wheels, toolchain_key(target), interpreter()])).hexdigest()
 
 

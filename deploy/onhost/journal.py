@@ -91,6 +91,10 @@ class Journal:
         self.records.append(record)
         return record
 
+    def close(self) -> None:
+        """Let go of the file: who gives the lock back writes no more."""
+        os.close(self._fd)
+
     def reserve(self) -> None:
         """Keep space behind the end for what rollback must be able to write on a full disk."""
         libc = ctypes.CDLL(None, use_errno=True)

@@ -40,6 +40,7 @@ def run(spec_fd: int) -> None:
     seal.prctl(seal.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != spec["parent"]:
         os._exit(CANNOT_START)
+    _close_all()
     try:
         os.chdir(spec["cwd"])
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
@@ -47,6 +48,16 @@ def run(spec_fd: int) -> None:
         sys.stderr.write("cannot start %s: %s\n" % (spec["argv"][0], error))
         sys.stderr.flush()
         os._exit(CANNOT_START)
+
+
+def _close_all() -> None:
+    """Leave the command its three standard descriptors and nothing of this program's: not even its own file."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the one that listed
 
 
 def _seal(spec: Dict[str, Any]) -> None:

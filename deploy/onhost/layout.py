@@ -91,6 +91,9 @@ class Layout:
         for folder in (self.releases, self.shared, self.state):
             if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
                 found.append("%s must be a real directory" % folder)
+            elif folder.exists() and folder.stat().st_uid != os.geteuid():
+                mend = "as root: chown -R -h %s '%s'" % (_user(), folder)
+                found.append("%s belongs to somebody else (%s)" % (folder, mend))
         if not found and self.releases.exists() and self.releases.stat().st_dev != self.root.stat().st_dev:
             found.append("%s is on another filesystem than %s" % (self.releases, self.root))
         target = self.link_target(self.current)

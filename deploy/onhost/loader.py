@@ -2,6 +2,7 @@
 # program by its hash, asks for it over stdin where it is absent, and runs it from memory: what was verified is
 # what runs, even where nothing can be written. ROOT comes percent-encoded (RFC 3986).
 import contextlib
+import fcntl
 import hashlib
 import os
 import runpy
@@ -52,8 +53,8 @@ def keep(path, data):
     folder = os.path.dirname(path)
     temp = "%s.%d" % (path, os.getpid())
     try:
-        if not os.path.isdir(os.path.dirname(os.path.dirname(folder))):
-            return
+        if os.stat(os.path.dirname(os.path.dirname(folder))).st_uid != os.geteuid():
+            return  # somebody else's ROOT: nothing is left in it
         os.makedirs(folder, 0o711, exist_ok=True)
         fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o400)
         with open(fd, "wb") as file:
@@ -81,9 +82,12 @@ def main():
         if not right(data, digest):
             sys.exit("sealed-deploy: the host program arrived altered")
         keep(path, data)
-    fd = os.memfd_create("onhost", 0)
+    # Every child starts from this file before it seals itself: nobody may ever write to it (memfd_create(2)).
+    fd = os.memfd_create("onhost", os.MFD_ALLOW_SEALING)
     with open(os.dup(fd), "wb") as file:
         file.write(data)
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     sys.argv = ["onhost", "serve", root, str(fd)]
     runpy.run_path("/proc/self/fd/%d" % fd, run_name="__main__")
 

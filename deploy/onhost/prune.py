@@ -17,7 +17,7 @@ from .layout import Layout, remove_tree, unlink_if_there
 from .marker import NotARelease
 from .processes import Process, boot_id, effective_uid, groups_of, identify, open_files, started_s
 from .session import Session
-from .wheels import wheel_key
+from .wheels import wheel_keys
 
 
 def chosen(history: History, complete: List[ReleaseId], keep: int, kept_anyway: Set[str]) -> List[ReleaseId]:
@@ -112,7 +112,7 @@ def _sweep_store(session: Session) -> int:
         folders.add(str(found.selection["env_key"]))
         for target in found.manifest.targets:
             folders.add(toolchain.key(target))
-            folders |= {wheel_key(target, digest) for digest in target.packages}
+            folders |= set(wheel_keys(target).values())
     freed = 0
     for folder, _, names in os.walk(layout.files):
         for name in names:

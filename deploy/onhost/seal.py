@@ -4,9 +4,10 @@ Applied only in the re-executed child (``launcher``), never in onhost: no-new-pr
 be taken back. seccomp(2) filters, prctl(2), unshare(2) by ctypes; x86_64 and aarch64.
 
 socket() answers ENETUNREACH for every family but AF_NETLINK: ERRNO rather than KILL, since pip itself opens an inet
-socket even with --no-index. AF_UNIX is denied too: a bus or an agent of the same user would go out for it; pairs and
-pipes are other calls and stay. io_uring could open sockets past the filter, ptrace and its like could make another
-process do it: denied; so is every system call of another ABI of the same machine (i386, x32), numbered differently.
+socket even with --no-index. AF_UNIX is denied too: a bus or an agent of the same user would go out for it; pipes and
+socketpair() stay, but for datagrams, since one of a pair could send to any other socket's name. io_uring could open
+sockets past the filter, ptrace and its like could make another process do it: denied; so is every system call of
+another ABI of the same machine (i386, x32), numbered differently.
 """
 
 from __future__ import annotations
@@ -16,22 +17,36 @@ import errno
 import os
 import platform
 import struct
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _SET_MODE_FILTER, _FILTER_FLAG_NEW_LISTENER = 1, 1 << 3
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
 
-# Classic BPF (linux/filter.h): load word, jump if equal / greater or equal, return.
-_LD, _JEQ, _JGE, _RET = 0x20, 0x15, 0x35, 0x06
+# Classic BPF (linux/filter.h): load word, and, jump if equal / greater or equal, return.
+_LD, _AND, _JEQ, _JGE, _RET = 0x20, 0x54, 0x15, 0x35, 0x06
 _ALLOW, _ERRNO, _USER_NOTIF = 0x7FFF0000, 0x00050000, 0x7FC00000
-_NR, _ARCH, _ARG0 = 0, 4, 16
+_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+_TYPE_MASK, _SOCK_DGRAM = 0xF, 2
+
+
+class _Numbers(NamedTuple):
+    """What one machine calls things: its AUDIT_ARCH and numbers of system calls."""
+
+    arch: int
+    socket: int
+    socketpair: int
+    seccomp: int
+    others: Tuple[int, int]
+    """ptrace(2), process_vm_writev(2)."""
+    x32: Optional[int]
+    """The first number of the x32 ABI."""
+
 
 _MACHINES = {
-    # machine: (AUDIT_ARCH, socket(2), first x32 number or None, (ptrace(2), process_vm_writev(2)), seccomp(2))
-    "x86_64": (0xC000003E, 41, 0x40000000, (101, 311), 317),
-    "aarch64": (0xC00000B7, 198, None, (117, 271), 277),
+    "x86_64": _Numbers(0xC000003E, 41, 53, 317, (101, 311), 0x40000000),
+    "aarch64": _Numbers(0xC00000B7, 198, 199, 277, (117, 271), None),
 }
 _IO_URING_SETUP, _PIDFD_GETFD = 425, 438
 
@@ -71,8 +86,8 @@ def deny_network(*, watched: bool = False) -> Optional[int]:
 
 def _install(machine: str, *, watched: bool) -> int:
     """Install the filter by seccomp(2): the listener's descriptor, 0 without one, or -1 with errno set."""
-    arch, socket_number, x32, others, seccomp = _MACHINES[machine]
-    program = _program(arch, socket_number, x32, [_IO_URING_SETUP, _PIDFD_GETFD, *others], watched=watched)
+    numbers = _MACHINES[machine]
+    program = _program(numbers, watched=watched)
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
 
     class Program(ctypes.Structure):
@@ -81,7 +96,7 @@ def _install(machine: str, *, watched: bool) -> int:
     argument = Program(len(program), ctypes.cast(code, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _FILTER_FLAG_NEW_LISTENER if watched else 0
-    return int(libc.syscall(seccomp, _SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(argument)))
+    return int(libc.syscall(numbers.seccomp, _SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(argument)))
 
 
 def enter_empty_network() -> bool:
@@ -111,22 +126,26 @@ def _put(path: str, text: str) -> None:
         file.write(text)
 
 
-def _program(
-    arch: int, socket_number: int, x32: Optional[int], denied: Sequence[int], *, watched: bool
-) -> List[Tuple[int, int, int, int]]:
+def _program(numbers: _Numbers, *, watched: bool) -> List[Tuple[int, int, int, int]]:
     deny = _ERRNO | errno.ENETUNREACH
     body: List[Tuple[int, int, int, int]] = [
         (_LD, 0, 0, _ARCH),
-        (_JEQ, 1, 0, arch),
+        (_JEQ, 1, 0, numbers.arch),
         (_RET, 0, 0, _ERRNO | errno.ENOSYS),
         (_LD, 0, 0, _NR),
     ]
-    if x32 is not None:
-        body += [(_JGE, 0, 1, x32), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
-    for number in denied:
+    if numbers.x32 is not None:
+        body += [(_JGE, 0, 1, numbers.x32), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
+    for number in (_IO_URING_SETUP, _PIDFD_GETFD, *numbers.others):
         body += [(_JEQ, 0, 1, number), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     body += [
-        (_JEQ, 1, 0, socket_number),
+        (_JEQ, 0, 5, numbers.socketpair),
+        (_LD, 0, 0, _ARG1),
+        (_AND, 0, 0, _TYPE_MASK),
+        (_JEQ, 0, 1, _SOCK_DGRAM),
+        (_RET, 0, 0, deny),
+        (_RET, 0, 0, _ALLOW),
+        (_JEQ, 1, 0, numbers.socket),
         (_RET, 0, 0, _ALLOW),
         (_LD, 0, 0, _ARG0),
         (_JEQ, 0, 1, _AF_NETLINK),

@@ -144,9 +144,14 @@ class Conversation:
             raise StepFailed("lock", "; ".join(problems), "`fab check` prints what to do")
         session.layout.make()
         session.lock.take(request["holder"])
-        session.journal = Journal(session.layout.journal, session.run)
-        granted = session.journal.append("lock", **request["holder"])
-        return {"seq": granted["seq"], "recovered": recovery.recover(session), "facts": facts.facts(session.layout)}
+        try:
+            session.journal = Journal(session.layout.journal, session.run)
+            granted = session.journal.append("lock", **request["holder"])
+            recovered = recovery.recover(session)
+        except BaseException:
+            self._let_go()
+            raise
+        return {"seq": granted["seq"], "recovered": recovered, "facts": facts.facts(session.layout)}
 
     def _offer(self, request: Dict[str, Any]) -> Answer:
         self._locked()
@@ -251,8 +256,15 @@ class Conversation:
     def _unlock(self, _request: Dict[str, Any]) -> Answer:
         if self._live is not None:
             raise NotNow("a switch is open")
-        self._session.lock.release()
+        self._let_go()
         return {}
+
+    def _let_go(self) -> None:
+        """Give lock and journal back."""
+        journal, self._session.journal = self._session.journal, None
+        if journal is not None:
+            journal.close()
+        self._session.lock.release()
 
     def _locked(self) -> None:
         if not self._session.lock.is_held:
@@ -269,7 +281,7 @@ class Conversation:
                 activate.settle(self._session, "the line was lost: %s" % why)
             except activate.Stuck:
                 pass  # journalled; `status` shows it
-        self._session.lock.release()
+        self._let_go()
 
 
 def _inflate(pieces: Iterator[bytes], length: int) -> Iterator[bytes]:

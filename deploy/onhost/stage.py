@@ -35,7 +35,7 @@ def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
     for name in manifest.settings["shared"]["files"]:
         if not (session.layout.shared / name).exists():
             found.append("shared file %s does not exist: create it once on the host" % (session.layout.shared / name))
-    found += _space(session, manifest)
+    found += _space(session, manifest, builds=environment.usable(session, manifest, target) is None)
     python = session.layout.release(manifest.release_id) / "venv" / "bin" / "python"
     if len(os.fsencode(str(python))) > 240:
         found.append("%s is too long for an interpreter path: use a shorter root or tag" % python)
@@ -51,7 +51,7 @@ def is_present(session: Session, manifest: Manifest) -> bool:
     if not marker.is_complete(session.layout, release):
         return False
     with session.step("verify", release):
-        wrong = _rotten(session, manifest)
+        wrong = _rotten(session, manifest) or _too_weak(session, manifest)
         if not wrong:
             session.verified.add(release)
             return True
@@ -68,6 +68,13 @@ def _rotten(session: Session, manifest: Manifest) -> List[str]:
         return marker.differences(session.layout, marker.read(session.layout, manifest.release_id))
     except marker.NotARelease as error:
         return [str(error)]
+
+
+def _too_weak(session: Session, manifest: Manifest) -> List[str]:
+    """A release that was built under a weaker seal than the operator accepts now is staged anew."""
+    sealed = marker.read(session.layout, manifest.release_id).facts.get("sealed", "kernel")
+    accepted = sealed == "kernel" or session.policy.accept_seal == "pip"
+    return [] if accepted else ["built under the seal %s, which `accept_seal` does not accept" % sealed]
 
 
 def needed(session: Session, manifest: Manifest, target: Target) -> List[Any]:
@@ -160,20 +167,20 @@ def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
         link.symlink_to(os.path.relpath(session.layout.shared / name, link.parent))
 
 
-def _space(session: Session, manifest: Manifest) -> List[str]:
+def _space(session: Session, manifest: Manifest, *, builds: bool) -> List[str]:
     about = os.statvfs(session.layout.root)
-    free, need = about.f_bavail * about.f_frsize, _bytes_needed(manifest)
+    free, need = about.f_bavail * about.f_frsize, _bytes_needed(manifest, builds=builds)
     found: List[str] = []
     if free < need:
         found.append("needs %d MB free below %s, has %d MB" % (need >> 20, session.layout.root, free >> 20))
-    need_inodes = 2 * len(manifest.files) + 2000
+    need_inodes = 2 * len(manifest.files) + (2000 if builds else 200)
     if about.f_files and about.f_favail < need_inodes:
         found.append("needs %d free inodes below %s, has %d" % (need_inodes, session.layout.root, about.f_favail))
     return found
 
 
-def _bytes_needed(manifest: Manifest) -> int:
-    """A first deploy unpacks each archive, keeps a wheel of it and builds in between: about six times its size."""
+def _bytes_needed(manifest: Manifest, *, builds: bool) -> int:
+    """Who builds unpacks each archive, keeps a wheel of it and works in between: about six times its size."""
     tree = sum(file.size for file in manifest.files)
-    archives = sum(archive.size for archive in manifest.archives.values())
+    archives = sum(archive.size for archive in manifest.archives.values()) if builds else 0
     return 2 * tree + 6 * archives + (32 << 20)

@@ -61,7 +61,8 @@ def leave_spare(layout: Layout, release: ReleaseId) -> None:
     for link in (layout.current, layout.previous):
         spare = _spare(layout, link, release)
         spare.parent.mkdir(exist_ok=True)
-        if not spare.is_symlink():
+        if layout.link_target(spare) != release:
+            unlink_if_there(spare)
             os.symlink("releases/" + release, spare)
 
 
@@ -77,6 +78,11 @@ def _spare(layout: Layout, link: Path, release: ReleaseId) -> Path:
 
 def _exchange(layout: Layout, link: Path, release: ReleaseId) -> None:
     spare = _spare(layout, link, release)
+    if layout.link_target(spare) != release:  # an exchange that was cut off left it under the wrong name
+        found = [path for path in spare.parent.glob(link.name + ".*") if layout.link_target(path) == release]
+        if not found:
+            raise OSError(errno.ENOSPC, "the disk is full, and no spare link names %s" % release, str(link))
+        spare = found[0]
     if not os.path.lexists(link):
         os.replace(spare, link)
         return

@@ -51,11 +51,24 @@ def interpreter() -> Dict[str, str]:
     }
 
 
-def wheel_key(target: Target, digest: Sha256) -> str:
-    """Where the wheel of one sdist lies: archive + exact build environment, recursively + interpreter."""
-    package = target.packages[digest]
-    needs = [[need, wheel_key(target, need)] for need in sorted(package.build)] if package.kind == "sdist" else []
-    return hashlib.sha256(canonical([FORMAT, digest, needs, interpreter()])).hexdigest()
+def wheel_keys(target: Target) -> Dict[Sha256, str]:
+    """Where each package's wheel lies: archive + exact build environment, recursively + interpreter."""
+    here = interpreter()
+    keys: Dict[Sha256, str] = {}
+
+    def key(digest: Sha256, above: Sequence[Sha256]) -> str:
+        if digest not in keys:
+            package = target.packages[digest]
+            if digest in above:
+                return "a loop"  # refused when it comes to building
+            wanted = sorted(package.build) if package.kind == "sdist" else []
+            needs = [[need, key(need, [*above, digest])] for need in wanted]
+            keys[digest] = hashlib.sha256(canonical([FORMAT, digest, needs, here])).hexdigest()
+        return keys[digest]
+
+    for digest in sorted(target.packages):
+        key(digest, ())
+    return keys
 
 
 class Wheels:
@@ -66,6 +79,7 @@ class Wheels:
         self._target = target
         self._archives = archives
         self._sealer = sealer
+        self._keys = wheel_keys(target)
         self._ready: Dict[Sha256, Wheel] = {}
         self._builders: Dict[Tuple[str, ...], str] = {}
         self.built = 0
@@ -107,7 +121,7 @@ class Wheels:
         return Wheel(path, path.name, digest, "kernel")
 
     def _kept(self, digest: Sha256) -> Wheel | None:
-        folder = self._session.layout.wheels / wheel_key(self._target, digest)
+        folder = self._session.layout.wheels / self._keys[digest]
         try:
             about: Dict[str, Any] = read_json(folder / _MARKER)
             path = folder / str(about["name"])
@@ -168,7 +182,7 @@ class Wheels:
         return self._builders[names]
 
     def _keep(self, package: Package, made: Path, attempts: Tuple[str, ...]) -> Wheel:
-        final = self._session.layout.wheels / wheel_key(self._target, package.sha256)
+        final = self._session.layout.wheels / self._keys[package.sha256]
         folder = self._session.layout.scratch("wheel")
         path = folder / made.name
         data = made.read_bytes()

@@ -50,6 +50,12 @@ def test_a_backend_cannot_read_the_operators_home(tmp_path: Path, monkeypatch: p
     assert done.stdout.split() == ["PermissionError", "PermissionError", "did"]
 
 
+def test_a_backend_cannot_change_what_the_next_one_starts_from(tmp_path: Path) -> None:
+    """Nothing of the launcher lies in a folder that a backend may write, or is open in it."""
+    code = "import os;print(os.listdir('.'));print(max(map(int,os.listdir('/proc/self/fd'))))"
+    assert run(tmp_path, "-I", "-S", "-c", code).stdout == "[]\n3\n"
+
+
 def test_output_status_and_environment_are_the_childs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both streams come back in order, and nothing of the operator's environment is there."""
     monkeypatch.setenv("OPERATORS_SECRET", "hunter2")

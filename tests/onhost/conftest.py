@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deploy.hostprogram import host_program
+from deploy.hostprogram import in_memory
 from deploy.onhost import marker, switch
 from deploy.onhost.channel import Channel
 from deploy.onhost.children import become_subreaper
@@ -48,8 +48,7 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
 @pytest.fixture(scope="module")
 def program_fd() -> Iterator[int]:
     """The host program as it is shipped, in memory, as on a host; this process reaps orphans, as onhost does."""
-    fd = os.memfd_create("onhost", 0)
-    os.write(fd, host_program().data)
+    fd = in_memory()
     become_subreaper()
     yield fd
     prctl(PR_SET_CHILD_SUBREAPER, 0)

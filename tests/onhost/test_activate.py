@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,18 +159,61 @@ def test_a_release_that_is_not_as_it_was_staged_is_never_switched_to(
     assert words(session).count("switch") == 1
 
 
-def test_asking_again_for_what_is_live_leaves_a_healthy_one_alone(
+class Telling(http.server.BaseHTTPRequestHandler):
+    """Answers with the release that the server was made with."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"release": getattr(self.server, "release")}).encode())  # noqa: B009
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def told(session: Session) -> Iterator[Callable[[ReleaseId], dict[str, Any]]]:
+    """Give health settings whose answers name a release, as a service does that says what it runs."""
+    servers: list[http.server.HTTPServer] = []
+
+    def serve(release: ReleaseId) -> dict[str, Any]:
+        server = http.server.HTTPServer(("127.0.0.1", 0), Telling)
+        setattr(server, "release", release)  # noqa: B010
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        return dict(operator()["health"], command=None, url=url, timeout_s=5)
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_asking_again_for_what_is_live_leaves_one_alone_that_is_proven_well(
+    session: Session, context: Context, release: Make, told: Callable[[ReleaseId], dict[str, Any]]
+) -> None:
+    """No restart, no switch."""
+    live = release("v1")
+    for _ in range(2):
+        go_live(session, context, live, health=told(live))
+    assert runs(session) == ["v1"]
+
+
+def test_asking_again_for_what_is_live_restarts_one_that_is_not(
     session: Session, context: Context, release: Make
 ) -> None:
-    """No restart, no switch; an unhealthy one is restarted, and where that does not help a person must look."""
+    """Unproven, never asked or ill: it may be dead, or the old one. Where a restart does not help a person must look."""
     live = release("v1")
     go_live(session, context, live)
     go_live(session, context, live)
-    assert runs(session) == ["v1"]
+    assert runs(session) == ["v1", "v1"]
+    go_live(session, context, live, health=None)
+    assert runs(session) == ["v1", "v1", "v1"]
     ill(session, live)
     with pytest.raises(Stuck, match="does not come up"):
         activate.activate(session, context, live, operator())
-    assert runs(session) == ["v1", "v1"]
+    assert runs(session) == ["v1"] * 4
     assert current(session) == live
     assert fold(session.book.records).open_switch is None
 

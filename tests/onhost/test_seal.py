@@ -93,6 +93,49 @@ def test_a_local_socket_is_refused(session: Session) -> None:
     assert "opened" not in run(session, attempt("socket.AF_UNIX")).output
 
 
+def test_a_pair_of_datagram_sockets_is_refused(session: Session) -> None:
+    """Either of the two could send to the name of any socket outside: a log daemon would carry it on."""
+    code = (
+        f"{PROBE}for kind in (socket.SOCK_DGRAM, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC):\n"
+        "    try: socket.socketpair(socket.AF_UNIX, kind); print('opened')\n"
+        "    except OSError as error: print(errno.errorcode[error.errno])"
+    )
+    assert run(session, code).output.split() == ["ENETUNREACH"] * 2
+
+
+REWRITE = """
+import os
+for name in os.listdir("/proc/self/fd"):
+    try:
+        if "memfd:onhost" in os.readlink("/proc/self/fd/" + name):
+            os.ftruncate(os.open("/proc/self/fd/" + name, os.O_RDWR), 0)
+            print("rewritten")
+    except OSError:
+        pass
+print(sorted(int(name) for name in os.listdir("/proc/self/fd")))
+"""
+
+
+def test_a_child_holds_nothing_of_the_program_that_started_it(session: Session) -> None:
+    """Every later child starts from that file before it is sealed: who could write it would be outside, or root."""
+    output = run(session, REWRITE).output
+    assert "rewritten" not in output
+    assert output.splitlines()[-1] == "[0, 1, 2, 3]"  # 3 is the folder being listed
+
+
+def test_the_program_in_memory_cannot_be_changed_by_anybody(session: Session, program_fd: int) -> None:
+    """Not even by who holds it, nor through /proc: it carries the kernel's own seals."""
+    path = f"/proc/self/fd/{program_fd}"
+    for attempt in (
+        lambda: os.write(program_fd, b"x"),
+        lambda: os.truncate(path, 0),
+        lambda: os.truncate(path, 1 << 30),
+    ):
+        with pytest.raises(PermissionError):
+            attempt()
+    assert run(session, "print('still')").output == "still\n"
+
+
 def test_pairs_and_pipes_still_carry_data(session: Session) -> None:
     """socketpair(2) is another call and names no network."""
     code = f"{PROBE}a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1))"

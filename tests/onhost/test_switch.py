@@ -149,9 +149,35 @@ def test_without_a_spare_the_old_release_stays(few_inodes: Layout) -> None:
     layout = few_inodes
     switch.point(layout, layout.current, OLD)
     fill(layout)
-    with pytest.raises(OSError, match="cannot exchange"):
+    with pytest.raises(OSError, match="no spare link names v2"):
         switch.point(layout, layout.current, NEW)
     assert layout.link_target(layout.current) == OLD
+
+
+def test_an_exchange_that_was_cut_off_misleads_nobody(few_inodes: Layout) -> None:
+    """Killed between the exchange and giving the spare its new name: the next one goes by what links name."""
+    layout = few_inodes
+    for release in (OLDER, OLD, NEW):
+        switch.leave_spare(layout, release)
+    switch.point(layout, layout.current, OLD)
+    links = layout.state / "links"
+    (links / f"current.{NEW}").unlink()
+    (links / f"current.{NEW}").symlink_to(f"releases/{OLDER}")  # what an exchange of OLDER for NEW leaves
+    (links / f"current.{OLDER}").unlink()
+    (links / f"current.{OLDER}").symlink_to(f"releases/{NEW}")
+    fill(layout)
+    switch.point(layout, layout.current, NEW)
+    assert layout.link_target(layout.current) == NEW
+
+
+def test_a_spare_under_the_wrong_name_is_mended(layout: Layout) -> None:
+    """By the next stage of that release."""
+    switch.leave_spare(layout, NEW)
+    spare = layout.state / "links" / f"current.{NEW}"
+    spare.unlink()
+    spare.symlink_to(f"releases/{OLD}")
+    switch.leave_spare(layout, NEW)
+    assert layout.link_target(spare) == NEW
 
 
 def test_a_first_switch_needs_no_free_inode_either(few_inodes: Layout) -> None:

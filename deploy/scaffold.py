@@ -56,6 +56,8 @@ SERVICE = """\
 Description={app}
 Requires={app}.socket
 After=network.target
+# A release that dies at once would use up systemd's five starts in ten seconds, and the way back would be refused.
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +15,12 @@ from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.link.line import Counters, Line
 from deploy.link.pipe import LinkLost, Pipe
 from deploy.settings import HostSettings
+from deploy.wire import names
 from deploy.wire.manifest import Manifest
 from deploy.wire.names import Sha256
 
 Opener = Callable[[HostSettings, str], Pipe]
-"""Opens a pipe to a host and starts the given exec line there. Raises LinkLost."""
+"""Makes the pipe that starts the given exec line on a host, once it is opened."""
 
 
 class HostFailed(Exception):
@@ -77,9 +78,8 @@ class Host:
     def connect(self, opener: Opener, exec_line: str) -> dict[str, Any]:
         """Open the line, start the host program, learn the host's facts."""
         began = time.monotonic()
+        self._line = Line(opener(self.settings, exec_line), silence_s=self.settings.deadlines.silence_s)
         try:
-            pipe = opener(self.settings, exec_line)
-            self._line = Line(pipe, silence_s=self.settings.deadlines.silence_s)
             self._line.greet(self.run.program)
         except LinkLost as error:
             self.close()
@@ -100,6 +100,7 @@ class Host:
                 "accept_seal": self.settings.accept_seal,
                 "step_s": self.settings.deadlines.step_s,
             },
+            means=self.operator_json() if self.run.verb in ("deploy", "check") else None,
         )["facts"]
         self.emit(HostStep(self.name, "connect", "done", f"python {self.facts['python']}", time.monotonic() - began))
         return self.facts
@@ -150,9 +151,9 @@ class Host:
         """Check that a release already there can be switched to."""
         return self._ask("ready", release=release)
 
-    def hooks(self, release: str, point: str, *, once: bool) -> None:
-        """Run the hooks of one point."""
-        self._ask("hooks", release=release, point=point, once=once, verb=self.run.verb)
+    def hooks(self, release: str, point: str, *, once: Sequence[str] | None) -> None:
+        """Run the hooks of one point: those ``once`` for the fleet that fell to this host, or (None) its own."""
+        self._ask("hooks", release=release, point=point, once=None if once is None else list(once), verb=self.run.verb)
 
     def activate(self, release: str) -> dict[str, Any]:
         """Switch, restart, wait for health; the host returns by itself where it is not well. Raises HostFailed then."""
@@ -244,17 +245,16 @@ class Host:
         if op == "activate" and error.get("switched") is False and kind != "stuck":
             self.may_have_switched = False  # only the host's own word counts; an error of another kind proves nothing
         outcome = Outcome.UNKNOWN if self.may_have_switched else Outcome.FAILED
-        outcome = Outcome.STUCK if kind == "stuck" else outcome
+        detail = "switched, not confirmed" if self.may_have_switched else self._serves()
+        next_step = str(error.get("next") or "")
+        if kind == "stuck":
+            named = error.get("current")
+            outcome, detail = Outcome.STUCK, f"`current` names {named or 'nothing'}; whether it serves is not known"
+            go_on = f"fab rollback:{names.tag_of(names.parse_release_id(named))}" if named else "fab deploy:TAG"
+            next_step = f"mend the service on {self.name}, then: {go_on} --stage {self.run.stage} --hosts {self.name}"
+        log = tuple(str(line) for line in error.get("log") or ())
         raise HostFailed(
-            HostOutcome(
-                self.name,
-                outcome,
-                "switched, not confirmed" if self.may_have_switched else self._serves(),
-                str(error["step"]),
-                str(error["cause"]),
-                str(error.get("next") or ""),
-                tuple(str(line) for line in error.get("log") or ()),
-            )
+            HostOutcome(self.name, outcome, detail, str(error["step"]), str(error["cause"]), next_step, log)
         )
 
     def _on_event(self, value: Mapping[str, Any]) -> None:
@@ -267,7 +267,8 @@ class Host:
         return f"still serves {self.current}" if self.current else "nothing live, as before"
 
     def _unreached(self, error: LinkLost) -> HostOutcome:
-        return HostOutcome(self.name, Outcome.UNREACHABLE, "not changed", "connect", error.why, error.next_step)
+        outcome = Outcome.FAILED if error.reached else Outcome.UNREACHABLE
+        return HostOutcome(self.name, outcome, "not changed", "connect", error.why, error.next_step)
 
     def _lost(self, op: str, error: LinkLost) -> HostOutcome:
         if self.may_have_switched:

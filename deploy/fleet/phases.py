@@ -126,23 +126,37 @@ class Phases:
             host.close()
 
     def _hooks(self, point: str, releases: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]) -> None:
-        """``once`` hooks run on the first host that has them, before the others' own; hosts without are not asked."""
-        having: dict[bool, list[Host]] = {True: [], False: []}
+        """Each ``once`` hook runs on the first host that has it, before the hosts' own; hosts without are not asked."""
+        once: dict[str, list[str]] = {}
+        taken: set[str] = set()
+        each: list[Host] = []
         for host in self.hosts:
             found = commands.hooks_of(settings[host.name], point, host.run.verb, host.settings.levels)
-            for once in {hook.once for hook in found}:
-                having[once].append(host)
-        for once, hosts in ((True, having[True][:1]), (False, having[False])):
-            if hosts:
-                with self._step(point, "once" if once else ""):
-                    results = self._each(lambda host, o=once: host.hooks(releases[host.name], point, once=o), hosts)
-                    if results.failed and not self._switching:  # else each host's way back runs its `failed` hooks
-                        self._failed_hooks(releases)
-                    if results.failed or (self._fanout.stopping and not self._switching):
-                        raise self._stopped(point, results.failed)
+            mine = [hook.text for hook in found if hook.once and hook.text not in taken]
+            if mine:
+                once[host.name] = mine
+                taken.update(mine)
+            if any(not hook.once for hook in found):
+                each.append(host)
+        for host in self.hosts:
+            if host.name in once:
+                self._run_hooks(point, [host], releases, once[host.name])
+        self._run_hooks(point, each, releases, None)
+
+    def _run_hooks(
+        self, point: str, hosts: Sequence[Host], releases: Mapping[str, str], once: Sequence[str] | None
+    ) -> None:
+        if not hosts:
+            return
+        with self._step(point, "" if once is None else f"once, on {hosts[0].name}"):
+            results = self._each(lambda host: host.hooks(releases[host.name], point, once=once), hosts)
+            if results.failed and not self._switching:  # else each host's way back runs its `failed` hooks
+                self._failed_hooks(releases)
+            if results.failed or (self._fanout.stopping and not self._switching):
+                raise self._stopped(point, results.failed)
 
     def _failed_hooks(self, releases: Mapping[str, str]) -> None:
-        self._each(lambda host: host.hooks(releases[host.name], "failed", once=False))
+        self._each(lambda host: host.hooks(releases[host.name], "failed", once=None))
 
     def _take_back(self, step: str, failed: Mapping[str, HostOutcome], *, all_hosts: bool = False) -> Stopped:
         """Return every host that switched; the ones that failed have returned by themselves or are unknown."""

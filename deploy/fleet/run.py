@@ -124,7 +124,9 @@ class FleetRun:
         code = ExitCode.INTERRUPTED if stopped.interrupted else exit_code(outcomes)
         if code == ExitCode.FAILED and self.phases.bugs:
             code = ExitCode.BUG
-        next_step = f"fab status {self.where}" if code == ExitCode.MIXED else next_steps(outcomes)
+        next_step = next_steps(outcomes)
+        if code == ExitCode.MIXED:
+            next_step = "\n".join(dict.fromkeys([*next_step.splitlines(), f"fab status {self.where}"]))
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
             ExitCode.BUG: f"met a bug at {stopped.step}: {NO_CHANGE}",

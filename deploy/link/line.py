@@ -45,6 +45,7 @@ class Line:
         self._frames: queue.Queue[framing.Frame | None] = queue.Queue()
         self._heard_at = time.monotonic()
         self._lost: str | None = None
+        self._next_step = ""
         self._sending = threading.Lock()
         self.counters = Counters(connections=1, execs=1)
 
@@ -55,6 +56,7 @@ class Line:
 
     def greet(self, program: bytes) -> None:
         """Exchange the nonce, send the host program where it is absent. Raises LinkLost with what stands in the way."""
+        self._pipe.open()
         nonce = secrets.token_hex(16)
         threading.Thread(target=self._read, args=(nonce,), name="line-reader", daemon=True).start()
         self._send(framing.greeting(nonce))
@@ -122,7 +124,7 @@ class Line:
 
     def _gone(self, why: str) -> LinkLost:
         self._lost = self._lost or why
-        return LinkLost(self._lost)
+        return LinkLost(self._lost, self._next_step)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -182,10 +184,10 @@ class Line:
     def _why_not_started(self) -> str:
         status, stderr = self._pipe.ending()
         said = f": {stderr.strip()[:300]}" if stderr.strip() else ""
-        if status == 127:
-            return f"python is not there (exit status 127){said}"
-        if status == 126:
-            return f"python cannot be executed (exit status 126){said}"
+        if status in (126, 127):
+            self._next_step = "install that Python on the host, or name one it has: `python:` of the host or the stage"
+            what = "is not there" if status == 127 else "cannot be executed"
+            return f"python {what} (exit status {status}){said}"
         return f"the host program did not start: a forced command or a restricted shell? (exit status {status}){said}"
 
     def _why_ended(self) -> str:

@@ -24,6 +24,9 @@ class LocalPipe:
         self._errors = threading.Thread(target=self._drain, daemon=True)
         self._errors.start()
 
+    def open(self) -> None:
+        """It runs since it was made."""
+
     def send(self, data: memoryview) -> int:
         assert self._child.stdin
         try:

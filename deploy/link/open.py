@@ -8,12 +8,12 @@ from typing import Any
 from deploy.link.dry import DryPipe
 from deploy.link.local import LocalPipe
 from deploy.link.pipe import Pipe
-from deploy.link.ssh import Address, connect
+from deploy.link.ssh import Address, SshPipe
 from deploy.settings import HostSettings
 
 
 def opener(config: Any = None, *, dry: bool = False) -> Callable[[HostSettings, str], Pipe]:
-    """Give the function that opens a pipe to one host. ``config`` is Fabric's: ssh_config and gateways count."""
+    """Give the function that makes the pipe to one host. ``config`` is Fabric's: ssh_config and gateways count."""
 
     def open_pipe(host: HostSettings, line: str) -> Pipe:
         if dry:
@@ -31,6 +31,6 @@ def opener(config: Any = None, *, dry: bool = False) -> Callable[[HostSettings, 
             auth_s=deadlines.auth_s,
             silence_s=deadlines.silence_s,
         )
-        return connect(address, line, config)
+        return SshPipe(address, line, config)
 
     return open_pipe

@@ -18,6 +18,10 @@ class LinkLost(Exception):
 class Pipe(Protocol):
     """One exec on one host: its standard streams as bytes. ``receive`` gives b'' at the end."""
 
+    def open(self) -> None:
+        """Reach the host and start the exec, once. Raises LinkLost, also where ``close`` is called meanwhile."""
+        ...
+
     def send(self, data: memoryview) -> int:
         """Write some of ``data`` and tell how much; 0 where nothing moved for a second. Raises OSError."""
         ...

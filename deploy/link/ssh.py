@@ -10,13 +10,14 @@ before anything is sent. No option turns that off.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shlex
 import socket
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +37,14 @@ SSH_PORT = 22
 STDERR_CAP_BYTES = 64 * 1024
 TRIES = 4
 """sshd's MaxStartups (10:30:100) drops connections at random under a wide fan-out: three jittered retries lose none."""
+_DROPPED = (
+    "protocol banner",
+    "Negotiation failed",
+    "No existing session",
+    "Connection lost",
+    "Server connection dropped",
+)
+"""What Paramiko says of a connection that ended in the middle of setting it up."""
 AT_ONCE = 20
 _room = threading.BoundedSemaphore(AT_ONCE)
 
@@ -71,13 +80,61 @@ class RefusedKey(SSHException):
         self.fingerprint = fingerprint
 
 
-@dataclass
 class SshPipe:
-    """One exec channel of one connection."""
+    """One exec channel of one connection, without a pty."""
 
-    connection: Connection
-    channel: paramiko.Channel
-    _stderr: bytes = field(default=b"", repr=False)
+    def __init__(self, address: Address, line: str, config: Config | None = None) -> None:
+        self._address, self._line, self._config = address, line, config
+        self._connection: Connection | None = None
+        self._channel: paramiko.Channel | None = None
+        self._closed = threading.Event()
+        self._stderr = b""
+
+    @property
+    def connection(self) -> Connection:
+        assert self._connection, "not opened"
+        return self._connection
+
+    @property
+    def channel(self) -> paramiko.Channel:
+        assert self._channel, "not opened"
+        return self._channel
+
+    def open(self) -> None:
+        """Connect and start the exec line. Raises LinkLost with what to do next; the host was not changed."""
+        address = self._address
+        if self._channel:
+            return
+        if address.identity and not os.access(Path(address.identity).expanduser(), os.R_OK):
+            step = f"look at `identity` of this host in fabric.yaml: ls -l {shlex.quote(address.identity)}"
+            raise LinkLost(f"the key {address.identity} cannot be read", step, reached=False)
+        try:
+            connection = self._connection = _connection(address, self._config)
+            for hop in _hops(connection):
+                load_known_hosts(cast("paramiko.SSHClient", hop.client), address.known_hosts)
+            _open(connection, address, self._closed)
+        except ValueError as error:  # UnicodeError is one: a name that is none, a key file that is no text
+            step = "look at `address`, `port` and `identity` of this host in fabric.yaml, and at ~/.ssh/config"
+            raise LinkLost(f"cannot connect to {address.host}: {error}", step, reached=False) from error
+        transport = connection.transport
+        if transport is None:  # pragma: no cover - open() either sets it or raises
+            raise LinkLost("the connection has no transport", reached=False)
+        for hop in _hops(connection):
+            _tune(hop, address.silence_s)
+        # Paramiko waits for the answer to an exec without a deadline: for ever where sshd is stopped.
+        late = threading.Timer(address.connect_s, self.close)
+        late.start()
+        try:
+            channel = transport.open_session(timeout=address.connect_s)
+            channel.exec_command(self._line)
+        except (SSHException, OSError, EOFError) as error:
+            why = f"no answer in {address.connect_s:g} s" if not late.is_alive() else _text(error)
+            self.close()
+            raise LinkLost(f"the host did not start a command: {why}", _by_hand(address, connection)) from error
+        finally:
+            late.cancel()
+        channel.settimeout(1.0)
+        self._channel = channel
 
     def send(self, data: memoryview) -> int:
         try:
@@ -113,7 +170,8 @@ class SshPipe:
         Paramiko writes to a socket that takes nothing for ever, holding the lock that its polite close waits for; only
         a closed packetizer ends that. The host sees the end of its input either way.
         """
-        for hop in reversed(list(_hops(self.connection))):
+        self._closed.set()
+        for hop in reversed(list(_hops(self._connection))):
             with contextlib.suppress(OSError, SSHException, EOFError):
                 if hop.transport:
                     hop.transport.packetizer.close()
@@ -122,24 +180,10 @@ class SshPipe:
 
 
 def connect(address: Address, line: str, config: Config | None = None) -> SshPipe:
-    """Connect and start ``line``, without a pty. Raises LinkLost with what to do next; the host was not changed."""
-    connection = _connection(address, config)
-    for hop in _hops(connection):
-        load_known_hosts(cast("paramiko.SSHClient", hop.client), address.known_hosts)
-    _open(connection, address)
-    transport = connection.transport
-    if transport is None:  # pragma: no cover - open() either sets it or raises
-        raise LinkLost("the connection has no transport", reached=False)
-    for hop in _hops(connection):
-        _tune(hop, address.silence_s)
-    try:
-        channel = transport.open_session(timeout=address.connect_s)
-        channel.exec_command(line)
-    except (SSHException, OSError, EOFError) as error:
-        connection.close()
-        raise LinkLost(f"the host refused to run a command: {error}", _by_hand(address, connection)) from error
-    channel.settimeout(1.0)
-    return SshPipe(connection, channel)
+    """Give an open pipe. Raises LinkLost."""
+    pipe = SshPipe(address, line, config)
+    pipe.open()
+    return pipe
 
 
 def load_known_hosts(client: paramiko.SSHClient, files: Iterable[str]) -> None:
@@ -205,14 +249,14 @@ def _tune(hop: Connection, silence_s: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence_s * 1000))
 
 
-def _hops(connection: Connection) -> Iterable[Connection]:
+def _hops(connection: Connection | None) -> Iterable[Connection]:
     hop: Any = connection
     while isinstance(hop, Connection):
         yield hop
         hop = hop.gateway
 
 
-def _open(connection: Connection, address: Address) -> None:
+def _open(connection: Connection, address: Address, closed: threading.Event) -> None:
     for attempt in range(1, TRIES + 1):
         try:
             with _room:
@@ -228,20 +272,22 @@ def _open(connection: Connection, address: Address) -> None:
             raise LinkLost(f"{who} was not let in: {error}", _by_hand(address, connection), reached=False) from error
         except (SSHException, OSError, EOFError) as error:
             connection.close()
+            if closed.is_set():
+                raise LinkLost("closed", reached=False) from error
             if attempt == TRIES or not _may_pass(error):
                 raise LinkLost(
                     f"cannot connect to {address.host}: {_text(error)}",
                     f"{_by_hand(address, connection)}  # from this machine, to see why",
                     reached=False,
                 ) from error
-            time.sleep(attempt * (0.2 + random.random()))  # noqa: S311 - jitter, not a secret
+            closed.wait(attempt * (0.2 + random.random()))  # noqa: S311 - jitter, not a secret
 
 
 def _may_pass(error: Exception) -> bool:
-    """A dropped greeting or reset may be MaxStartups at work; a refused port or an unknown name will not change."""
-    if isinstance(error, NoValidConnectionsError | socket.gaierror | TimeoutError | ConnectionRefusedError):
-        return False
-    return isinstance(error, SSHException | ConnectionResetError | EOFError | BrokenPipeError)
+    """A dropped greeting or reset may be MaxStartups at work; a refused port or an unreadable key will not change."""
+    if isinstance(error, SSHException):
+        return any(words in str(error) for words in _DROPPED)
+    return isinstance(error, ConnectionResetError | EOFError | BrokenPipeError)
 
 
 def _text(error: Exception) -> str:

@@ -7,7 +7,8 @@ and returns from an unhealthy one. The switch's intent is journalled with all th
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping
+import time
+from typing import Any, Dict, List, Mapping, Sequence
 
 from deploy.wire.names import ReleaseId, parse_release_id
 
@@ -24,8 +25,17 @@ Operator = Mapping[str, Any]
 """The control machine's settings for this host: ``restart``, ``stop`` (commands or None), ``health`` (or None)."""
 
 
+RETURN_TRIES, RETURN_PAUSE_S = 3, 5.0
+"""Restarts on the way back: systemd refuses a sixth start within ten seconds (systemd.unit(5), StartLimitIntervalSec),
+which a release that dies at once has used up."""
+
+
 class Stuck(Exception):
     """Returning failed as well: a person must look. Nothing is tried again, nothing is pruned."""
+
+    def __init__(self, what: str, log: Sequence[str] = ()) -> None:
+        super().__init__(what)
+        self.log = list(log)
 
 
 def ready(session: Session, release: ReleaseId) -> Release:
@@ -74,7 +84,8 @@ def activate(session: Session, context: Context, release: ReleaseId, operator: O
         if came_from == release:  # it was live before and nothing was switched: there is nothing to go back to
             session.book.append("not-switched", release=release, cause=str(failure)[:1000])
             # Its restart was tried: what runs there now is for a person to say.
-            raise Stuck("%s is what `current` names, and it does not come up: %s" % (release, failure)) from error
+            what = "%s is what `current` names, and it does not come up: %s" % (release, failure)
+            raise Stuck(what, failure.log) from error
         return give_back(session, failure)
     return {"outcome": "live", "release": release, "from": came_from, "proof": proof}
 
@@ -99,16 +110,15 @@ def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
         if came_from:
             old = marker.read(session.layout, parse_release_id(came_from))
             switch.point(session.layout, session.layout.current, old.id)
-            _bring_up(session, context, old, operator)
+            _bring_up(session, context, old, operator, tries=RETURN_TRIES)
         else:
             _stop(session, context, release, operator)
             switch.withdraw(session.layout)
     except Exception as error:  # whatever it was, a person must look
         _note(session, "stuck", release=release, to=came_from, cause=str(error)[:1000])
         session.tell("return", "failed", str(error))
-        raise Stuck(
-            "%s failed (%s), and returning to %s failed too: %s" % (release, failure, came_from, error)
-        ) from error
+        what = "%s failed (%s), and returning to %s failed too: %s" % (release, failure, came_from, error)
+        raise Stuck(what, failure.log + (error.log if isinstance(error, StepFailed) else [])) from error
     _note(session, "returned", release=release, to=came_from, cause=str(failure)[:1000], **_now())
     session.tell("return", "done", "to %s" % (came_from or "nothing live"))
     run_failed_hooks(session, context, release)
@@ -170,9 +180,18 @@ def probe_live(session: Session, context: Context, release: Release, operator: O
     return wrong is None, wrong or live.proof(session.layout, release.id, answer, seen)
 
 
-def _bring_up(session: Session, context: Context, release: Release, operator: Operator) -> str:
+def _bring_up(session: Session, context: Context, release: Release, operator: Operator, *, tries: int = 1) -> str:
     if operator.get("restart"):
-        _command(session, context, release, operator["restart"], "restart")
+        while True:
+            tries -= 1
+            try:
+                _command(session, context, release, operator["restart"], "restart")
+                break
+            except StepFailed as failure:
+                if tries <= 0:
+                    raise
+                session.tell("restart", "warned", "%s; again in %g s" % (failure.cause, RETURN_PAUSE_S))
+                time.sleep(RETURN_PAUSE_S)
         session.book.append("restarted", release=release.id)
     return _healthy(session, context, release, operator)
 
@@ -196,8 +215,13 @@ def _healthy(session: Session, context: Context, release: Release, operator: Ope
         )
         if not verdict.ok:
             cause = "not healthy within %g s: %s" % (settings["timeout_s"], verdict.last.text)
-            raise StepFailed("health", cause, "read the service's own log on the host", [verdict.last.text])
+            raise StepFailed("health", cause, _where_it_logs(settings))
     return live.proof(session.layout, release.id, verdict.last, _witnesses(operator, verdict.last))
+
+
+def _where_it_logs(settings: Mapping[str, Any]) -> str:
+    unit = settings.get("unit")
+    return "on the host: journalctl -n 50 -u %s" % unit if unit else "read the service's own log on the host"
 
 
 def _ask(session: Session, context: Context, release: Release, operator: Operator, within_s: float) -> Answer:

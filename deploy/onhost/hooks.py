@@ -65,10 +65,15 @@ class Context:
         return Context(self.stage, self.host, self.groups, verb)
 
 
-def run(session: Session, context: Context, manifest: Manifest, point: str, *, once: bool = False) -> None:
-    """Run every hook of ``point`` that is (not) for once per fleet. Raises StepFailed at the first that fails."""
+def run(
+    session: Session, context: Context, manifest: Manifest, point: str, *, once: Optional[Sequence[str]] = None
+) -> None:
+    """Run every hook of ``point`` that is this host's own, or those ``once`` per fleet that fell to it, by their text.
+
+    Raises StepFailed at the first that fails.
+    """
     for hook in commands.hooks_of(manifest.settings, point, context.verb, context.levels):
-        if hook.once == once:
+        if hook.once == (once is not None) and (once is None or hook.text in once):
             _run_one(session, context, manifest, point, hook)
 
 

@@ -76,7 +76,10 @@ class Layout:
     def problems(self) -> List[str]:
         """What about ROOT makes any change refused, in words an operator can act on."""
         found: List[str] = []
-        make = "as root: install -d -o %s -g APPGROUP -m 0750 '%s'  # APPGROUP: the service's" % (_user(), self.root)
+        make = "as root: install -d -o %s -g APPGROUP -m 0750 '%s'  # APPGROUP: the service's" % (
+            user_name(),
+            self.root,
+        )
         if not self.root.is_dir():
             return ["%s does not exist (%s)" % (self.root, make)]
         if not os.access(self.root, os.W_OK | os.X_OK):
@@ -85,21 +88,37 @@ class Layout:
             found.append("%s belongs to somebody else, who could replace what lies in it (%s)" % (self.root, make))
         elif os.stat(self.root).st_mode & 0o022:
             found.append("others may write in %s and so replace `current` (chmod go-w '%s')" % (self.root, self.root))
+        found += self._obstacles()
+        if not found and self.releases.exists() and self.releases.stat().st_dev != self.root.stat().st_dev:
+            found.append("%s is on another filesystem than %s" % (self.releases, self.root))
+        return found + self._misled()
+
+    def _obstacles(self) -> List[str]:
+        """What lies where something of ours belongs."""
+        found: List[str] = []
         for link in (self.current, self.previous):
             if os.path.lexists(link) and not link.is_symlink():
-                found.append("%s is not a symbolic link; move it away" % link)
+                found.append("%s is not a symbolic link (mv '%s' '%s.was')" % (link, link, link))
         for folder in (self.releases, self.shared, self.state):
             if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
                 found.append("%s must be a real directory" % folder)
             elif folder.exists() and folder.stat().st_uid != os.geteuid():
-                mend = "as root: chown -R -h %s '%s'" % (_user(), folder)
+                mend = "as root: chown -R -h %s '%s'" % (user_name(), folder)
                 found.append("%s belongs to somebody else (%s)" % (folder, mend))
-        if not found and self.releases.exists() and self.releases.stat().st_dev != self.root.stat().st_dev:
-            found.append("%s is on another filesystem than %s" % (self.releases, self.root))
-        target = self.link_target(self.current)
-        if target is None and self.current.is_symlink():
-            found.append("%s points outside releases/: %s" % (self.current, os.readlink(self.current)))
         return found
+
+    def _misled(self) -> List[str]:
+        """Where ``current`` points, if at nothing of ours."""
+        if not self.current.is_symlink():
+            return []
+        target = self.link_target(self.current)
+        if target is None:
+            where = "outside releases/: %s" % os.readlink(self.current)
+        elif not self.release(target).is_dir():
+            where = "at %s, which is not there" % target
+        else:
+            return []
+        return ["%s points %s (rm '%s')" % (self.current, where, self.current)]
 
     def link_target(self, link: Path) -> Optional[ReleaseId]:
         """The release that ``current`` or ``previous`` names, or None where it names none of ours."""
@@ -125,7 +144,8 @@ class Layout:
         return path
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Whom this process runs as."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Optional, cast
 
+from .processes import boot_id, identify
+
 HOLDER_BYTES = 1024
 
 
@@ -40,12 +42,12 @@ class Lock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise Busy(_text(self._path)) from None
+            raise Busy(_for_people(_written(self._path))) from None
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
-        self._write(holder)
+        self._write(dict(_me(), **holder))
 
     def release(self) -> None:
         """Give it back and clear the holder's text."""
@@ -66,25 +68,47 @@ class Lock:
 def holder_of(path: Path) -> Optional[Dict[str, Any]]:
     """What the present holder wrote, or None where nobody holds the lock. Never touches the lock itself.
 
-    Trying it, even shared and for a moment, could refuse somebody who takes it at that moment: proc(5) is asked.
+    Trying it, even shared and for a moment, could refuse somebody who takes it at that moment: proc(5) is asked whether
+    the process that wrote itself down still runs, and which locks there are.
     """
+    written = _written(path)
+    return _for_people(written) if _still_runs(written) or _is_locked(path) else None
+
+
+def _me() -> Dict[str, Any]:
+    process = identify(os.getpid())
+    return {"process": [process.pid, process.start, boot_id()] if process else None}
+
+
+def _still_runs(written: Dict[str, Any]) -> bool:
+    try:
+        pid, start, boot = written["process"]
+        return boot == boot_id() and identify(int(pid)) == (pid, start)
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether the kernel lists the lock; some filesystems (overlayfs, btrfs) go by other numbers there than stat(2)."""
     try:
         about = os.stat(path)
         with open("/proc/locks", encoding="ascii") as file:
             lines = file.read().splitlines()
     except OSError:
-        return None
+        return False
     where = "%02x:%02x:%d" % (os.major(about.st_dev), os.minor(about.st_dev), about.st_ino)
-    if not any(" FLOCK " in line and where in line.split() for line in lines):
-        return None
-    return _text(path)
+    return any(" FLOCK " in line and where in line.split() for line in lines)
 
 
-def _text(path: Path) -> Dict[str, Any]:
+def _for_people(written: Dict[str, Any]) -> Dict[str, Any]:
+    return {name: value for name, value in written.items() if name != "process"} or {"by": "unknown"}
+
+
+def _written(path: Path) -> Dict[str, Any]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(fd, "rb") as file:
             value = json.loads(file.read(HOLDER_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError):
         value = None
-    return cast("Dict[str, Any]", value) if isinstance(value, dict) and value else {"by": "unknown"}
+    return cast("Dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -42,7 +42,7 @@ def plan(history: History, current: Optional[ReleaseId], broken: Sequence[Releas
         to, came_from = switch["to"], switch.get("from")
         if history.stuck:
             # Tried once and left to a person, who may now deploy what mends it.
-            actions.append(Action("cancel", to, "neither %s nor the release before it came up" % to))
+            actions.append(Action("cancel", to, "stuck: neither %s nor the release before it came up" % to))
         elif to == came_from:
             actions.append(Action("cancel", to, "%s was live before and still is" % to))
         elif current == to:
@@ -52,7 +52,11 @@ def plan(history: History, current: Optional[ReleaseId], broken: Sequence[Releas
             actions.append(Action("return", to, "returning from %s was cut short" % to))
         else:
             actions.append(Action("cancel", to, "the switch to %s did not happen" % to))
-    actions += [Action("sweep", release, "has no marker") for release in broken if release != current]
+    actions += [
+        Action("sweep", release, "%s is half made: the next command sweeps it" % release)
+        for release in broken
+        if release != current
+    ]
     return actions
 
 

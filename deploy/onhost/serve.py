@@ -1,10 +1,10 @@
 """The conversation with the control side: a table of requests, one answer each, and what a dead line means.
 
 Requests are ``{"t": "request", "op": OP, ...}``; answers ``{"t": "answer", "op": OP, "ok": true, ...}`` or, where it
-failed, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log", "switched"}}``; ``switched: false`` says that
-no switch is open on this host. Between them go events and heartbeats.
+failed, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log", "switched", "current"}}``; ``switched: false``
+says that no switch is open on this host. Between them go events and heartbeats.
 
-    hello    run, operator, context, policy   -> facts
+    hello    run, operator, context, policy, means -> facts; with ``means`` (an operator) also whether those would run
     lock     holder                           -> seq, recovered
     offer    manifest, target                 -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
@@ -32,7 +32,7 @@ from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import parse_release_id, sha256
 
-from . import activate, facts, hooks, marker, prune, recovery, seal, stage, switch
+from . import activate, facts, hooks, marker, prune, recovery, seal, stage, sudo, switch
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
 from .history import fold
@@ -108,9 +108,8 @@ class Conversation:
         except Busy as busy:
             answer.update(ok=False, error={"kind": "locked", "holder": busy.holder})
         except activate.Stuck as stuck:
-            answer.update(
-                ok=False, error={"kind": "stuck", "step": "return", "cause": str(stuck), "next": "", "log": []}
-            )
+            error = {"kind": "stuck", "step": "return", "cause": str(stuck), "next": "", "log": stuck.log}
+            answer.update(ok=False, error=error)
         except (NewerFormat, NotARelease, manifests.BadManifest, NotNow) as error:
             answer.update(ok=False, error={"kind": "refused", "step": op, "cause": str(error), "next": "", "log": []})
         except (LineLost, framing.BadFrame):
@@ -122,6 +121,7 @@ class Conversation:
             answer.update(ok=False, error={"kind": "bug", "step": op, "cause": repr(error), "next": "", "log": log})
         if not answer["ok"]:
             answer["error"]["switched"] = self._a_switch_is_open()
+            answer["error"]["current"] = self._session.layout.link_target(self._session.layout.current)
         self._channel.send(answer)
 
     def _hello(self, request: Dict[str, Any]) -> Answer:
@@ -133,6 +133,10 @@ class Conversation:
         found = facts.facts(session.layout)
         if found["uid"] == 0 and not session.policy.allow_root:
             found["problems"].append(AS_ROOT)
+        if request.get("means") and not found["problems"]:
+            found["problems"] += sudo.refusals(session, request["means"])
+            if self._context.verb == "check":  # a deploy says later what exactly it needs
+                found["problems"] += stage.room(session.layout)
         return {"facts": found}
 
     def _lock(self, request: Dict[str, Any]) -> Answer:
@@ -202,7 +206,7 @@ class Conversation:
         if request["point"] == "failed":
             activate.run_failed_hooks(self._session, context, found.id)
         else:
-            hooks.run(self._session, context, found.manifest, request["point"], once=bool(request["once"]))
+            hooks.run(self._session, context, found.manifest, request["point"], once=request["once"])
         return {}
 
     def _activate(self, request: Dict[str, Any]) -> Answer:

@@ -17,10 +17,12 @@ from deploy.wire.manifest import Manifest, Target
 from . import environment, hooks, marker, toolchain
 from .hooks import Context
 from .install import compile_folder
-from .layout import remove_tree, sync_filesystem
+from .layout import Layout, remove_tree, sync_filesystem
 from .sealed import work_folder
 from .session import Session, StepFailed
 from .store import WrongContent
+
+LEAST_BYTES, LEAST_INODES = 32 << 20, 200
 
 
 def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
@@ -35,7 +37,7 @@ def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
     for name in manifest.settings["shared"]["files"]:
         if not (session.layout.shared / name).exists():
             found.append("shared file %s does not exist: create it once on the host" % (session.layout.shared / name))
-    found += _space(session, manifest, builds=environment.usable(session, manifest, target) is None)
+    found += _room(session, manifest, builds=environment.usable(session, manifest, target) is None)
     python = session.layout.release(manifest.release_id) / "venv" / "bin" / "python"
     if len(os.fsencode(str(python))) > 240:
         found.append("%s is too long for an interpreter path: use a shorter root or tag" % python)
@@ -167,20 +169,22 @@ def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
         link.symlink_to(os.path.relpath(session.layout.shared / name, link.parent))
 
 
-def _space(session: Session, manifest: Manifest, *, builds: bool) -> List[str]:
-    about = os.statvfs(session.layout.root)
-    free, need = about.f_bavail * about.f_frsize, _bytes_needed(manifest, builds=builds)
+def room(layout: Layout, need: int = LEAST_BYTES, need_inodes: int = LEAST_INODES) -> List[str]:
+    """What keeps a deploy that needs so much from finding room below ROOT; by default the smallest one."""
+    about = os.statvfs(layout.root)
+    free = about.f_bavail * about.f_frsize
     found: List[str] = []
+    mend = "(make room: fab prune; df -h '%s')" % layout.root
     if free < need:
-        found.append("needs %d MB free below %s, has %d MB" % (need >> 20, session.layout.root, free >> 20))
-    need_inodes = 2 * len(manifest.files) + (2000 if builds else 200)
+        found.append("needs %d MB free below %s, has %d MB %s" % (need >> 20, layout.root, free >> 20, mend))
     if about.f_files and about.f_favail < need_inodes:
-        found.append("needs %d free inodes below %s, has %d" % (need_inodes, session.layout.root, about.f_favail))
+        found.append("needs %d free inodes below %s, has %d %s" % (need_inodes, layout.root, about.f_favail, mend))
     return found
 
 
-def _bytes_needed(manifest: Manifest, *, builds: bool) -> int:
+def _room(session: Session, manifest: Manifest, *, builds: bool) -> List[str]:
     """Who builds unpacks each archive, keeps a wheel of it and works in between: about six times its size."""
     tree = sum(file.size for file in manifest.files)
     archives = sum(archive.size for archive in manifest.archives.values()) if builds else 0
-    return 2 * tree + 6 * archives + (32 << 20)
+    inodes = 2 * len(manifest.files) + (2000 if builds else LEAST_INODES)
+    return room(session.layout, 2 * tree + 6 * archives + LEAST_BYTES, inodes)

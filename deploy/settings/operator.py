@@ -15,7 +15,9 @@ from deploy.settings.stage import check_stage
 from deploy.settings.yaml_text import BadYaml, load
 
 _WORD = r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*"
-_ADDRESS = r"[A-Za-z0-9][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*"
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_ADDRESS = rf"{_LABEL}(?:\.{_LABEL})*\.?|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?"
+"""A name (RFC 1123; underscores are in use) or an IPv4 or IPv6 address; the port has a key of its own."""
 
 
 def operator_of(mapping: object, where: str = "fabric.yaml", *, text: str | None = None) -> OperatorSettings:
@@ -109,7 +111,7 @@ def _layer(place: Place) -> Layer:
         python=None
         if place.level == "app"
         else section.text("python", _WORD, says="one command word, such as python3.11"),
-        address=section.text("address", _ADDRESS, says="a name or IP") if is_host else None,
+        address=section.text("address", _ADDRESS, says="a name or IP (a port goes under `port`)") if is_host else None,
         groups=section.words("groups", NAME, says="a list of group names") if is_host else None,
         local=section.boolean("local") if is_host else None,
     )

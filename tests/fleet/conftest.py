@@ -57,6 +57,9 @@ class CutPipe:
     _decoder: framing.Decoder | None = None
     _cut: bool = False
 
+    def open(self) -> None:
+        self.inner.open()
+
     def send(self, data: memoryview) -> int:
         if self._cut:
             raise OSError("cut by the test")
@@ -221,20 +224,29 @@ def toolchain() -> tuple[Target, dict[Sha256, Archive]]:
 
 @pytest.fixture(scope="session")
 def bundle(toolchain: tuple[Target, dict[Sha256, Archive]]) -> Callable[..., Bundle]:
-    """Make a bundle of a tag; ``hooks`` are of the app level: ``prepare="test -e x"``, or a dict for more."""
+    """Make a bundle of a tag; ``hooks`` are of the app level: ``prepare="test -e x"``, a dict or a list for more."""
+    default = {
+        "once": False, "on": ["deploy", "rollback"], "timeout_s": 60, "idempotent": False, "user": None,
+        "sealed": False,
+    }  # fmt: skip
 
-    def make(tag: str, **hooks: Any) -> Bundle:
+    def filled(points: dict[str, Any]) -> dict[str, Any]:
+        return {
+            point: [
+                {**default, **({"run": hook} if isinstance(hook, str) else hook)}
+                for hook in (hooks if isinstance(hooks, list) else [hooks])
+            ]
+            for point, hooks in points.items()
+        }
+
+    def make(tag: str, by_level: dict[str, Any] | None = None, **hooks: Any) -> Bundle:
         target, archives = toolchain
         content = f"VERSION = {tag!r}\n".encode()
         digest = Sha256(hashlib.sha256(content).hexdigest())
-        default = {"once": False, "on": ["deploy", "rollback"], "timeout_s": 60, "idempotent": False, "user": None}
-        filled = {
-            point: [{**default, "sealed": False, **({"run": hook} if isinstance(hook, str) else hook)}]
-            for point, hook in hooks.items()
-        }
+        by_level = {level: filled(points) for level, points in (by_level or {"app": hooks}).items()}
         settings = {
             "requirements": "app", "python": target.python, "shared": {"dirs": [], "files": []}, "env_files": [],
-            "site_packages": "link", "environment": {}, "hooks": {"app": filled},
+            "site_packages": "link", "environment": {}, "hooks": by_level,
         }  # fmt: skip
         commit = hashlib.sha1(tag.encode()).hexdigest()
         files = (TreeFile("app.py", "100644", digest, len(content)),)

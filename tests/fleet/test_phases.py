@@ -150,11 +150,12 @@ def test_every_host_that_cannot_be_used_is_listed(bare: Any, bundle: Make, words
 
 
 def test_a_host_without_its_python_is_named(bare: Any, bundle: Make, words: Words) -> None:
-    """Unreachable, with the reason; the others are let go unchanged."""
+    """Reached, but not fit, with the reason and what to do; the others are let go unchanged."""
     ended = bare.deploy(bundle("v1"), stage=bare.stage(python="/no/such/python"))
     assert ended.exit_code == ExitCode.FAILED
-    assert set(words(ended).values()) == {"unreachable"}
+    assert set(words(ended).values()) == {"failed"}
     assert all("python is not there (exit status 127)" in line for line in ended.problems)
+    assert "install that Python" in ended.next_step
 
 
 def test_a_once_hook_runs_on_one_host_and_before_the_others_own(fleet: Any, bundle: Make) -> None:
@@ -169,6 +170,22 @@ def test_a_once_hook_runs_on_one_host_and_before_the_others_own(fleet: Any, bund
     lines = log.read_text().splitlines()
     assert lines[0] == "migrate web-1"
     assert sorted(lines[1:]) == ["after web-1", "after web-2", "after web-3"]
+
+
+def test_every_once_hook_runs_once_whoever_has_it(fleet: Any, bundle: Make) -> None:
+    """Groups may have different ones: each runs on the first host that has it, none twice, none never."""
+    log = fleet.folder / "once"
+
+    def once(what: str) -> dict[str, Any]:
+        return {"run": f"echo {what} $DEPLOY_HOST >> {log}", "once": True}
+
+    levels = {
+        "app": {"before_activate": [once("common")]},
+        "host:test/web-2": {"before_activate": [once("second"), once("common")]},
+        "host:test/web-3": {"before_activate": [once("third"), once("second")]},
+    }
+    assert fleet.deploy(bundle("v11", by_level=levels)).exit_code == ExitCode.OK
+    assert log.read_text().splitlines() == ["common web-1", "second web-2", "third web-3"]
 
 
 def test_a_failing_migration_switches_nobody(fleet: Any, bundle: Make, words: Words) -> None:
@@ -188,17 +205,22 @@ def test_ctrl_c_lets_a_migration_end_and_then_switches_nobody(fleet: Any, bundle
     made = bundle("v10", before_activate={"run": hook, "once": True}, failed=f"echo failed >> {log}")
 
     def interrupt() -> None:
+        began = time.monotonic()
         while not log.exists():
+            if time.monotonic() - began > 120:  # else a late signal would hit another test
+                return
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
-        while not any(isinstance(event, Notice) and "is finished first" in event.text for event in fleet.events):
+        while time.monotonic() - began < 180 and not any(
+            isinstance(event, Notice) and "is finished first" in event.text for event in fleet.events
+        ):
             time.sleep(0.02)
         flag.touch()
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     ended = fleet.deploy(made)
-    thread.join()
+    thread.join(200)
     assert ended.exit_code == ExitCode.INTERRUPTED
     assert "nothing was switched" in ended.verdict
     assert words(ended) == dict.fromkeys(fleet.names, "unchanged")

@@ -74,6 +74,9 @@ class FarEnd:
 
     # What Line asks of a pipe:
 
+    def open(self) -> None:
+        pass
+
     def send(self, data: memoryview) -> int:
         if self.closed:
             raise OSError("broken pipe")

@@ -8,12 +8,16 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
 from fabric import Config
+from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 from deploy.link import ssh
 from deploy.link.line import Line
@@ -133,12 +137,106 @@ def test_a_gateway_that_never_greets_is_given_up(monkeypatch: pytest.MonkeyPatch
         assert time.monotonic() - began < 12
 
 
-def test_a_host_that_is_down_is_tried_by_hand_with_the_stages_own_words() -> None:
+def test_a_host_that_is_down_is_tried_by_hand_with_the_stages_own_words(tmp_path: Path) -> None:
     """Port, user, key and known hosts stand in the command; a plain `ssh HOST` may well succeed with others."""
+    key = tmp_path / "a key"
+    paramiko.ECDSAKey.generate().write_private_key_file(str(key))
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with pytest.raises(LinkLost) as lost:
-        connect(Address("127.0.0.1", port, "deploy", "keys/a key", ("known_hosts",), connect_s=2, auth_s=2), "true")
+        connect(Address("127.0.0.1", port, "deploy", str(key), ("known_hosts",), connect_s=2, auth_s=2), "true")
     assert lost.value.next_step.partition("  #")[0] == (
-        f"ssh -p {port} -i 'keys/a key' -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts deploy@127.0.0.1"
+        f"ssh -p {port} -i '{key}' -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts deploy@127.0.0.1"
     )
+
+
+class Mute(paramiko.ServerInterface):
+    """Lets anybody in, opens a session, and never answers what it is asked to start: an sshd that was stopped."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.over = threading.Event()
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.asked.set()
+        self.over.wait(60)
+        return False
+
+
+@pytest.fixture
+def mute(tmp_path: Path) -> Iterator[tuple[Mute, Address]]:
+    """Give such a server, and the address of it with a key that it takes and its own key known."""
+    key, served = paramiko.ECDSAKey.generate(), Mute()
+    key.write_private_key_file(str(tmp_path / "id"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n")
+
+    def serve() -> None:
+        with contextlib.suppress(OSError, paramiko.SSHException, EOFError):
+            transport = paramiko.Transport(listener.accept()[0])
+            transport.add_server_key(key)
+            transport.start_server(server=served)
+            served.over.wait(60)
+            transport.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    known = (str(tmp_path / "known"),)
+    yield served, Address("127.0.0.1", port, "deploy", str(tmp_path / "id"), known, connect_s=2, auth_s=5)
+    served.over.set()
+    listener.close()
+    thread.join(ENDS_WITHIN_S)
+
+
+def test_a_host_that_never_starts_a_command_is_given_up(mute: tuple[Mute, Address]) -> None:
+    """Paramiko alone would wait for ever."""
+    with pytest.raises(LinkLost, match="did not start a command: no answer in 2 s") as lost:
+        connect(mute[1], "true")
+    assert lost.value.next_step.startswith("ssh -p ")
+
+
+def test_a_pipe_that_is_being_opened_can_be_closed(mute: tuple[Mute, Address]) -> None:
+    """Ctrl-C while a host does not answer: the worker that waits for it comes back."""
+    served, address = mute
+    pipe, ended = SshPipe(replace(address, connect_s=60), "true"), list[str]()
+
+    def opening() -> None:
+        try:
+            pipe.open()
+        except LinkLost as lost:
+            ended.append(lost.why)
+
+    thread = threading.Thread(target=opening, daemon=True)
+    thread.start()
+    assert served.asked.wait(30)
+    pipe.close()
+    thread.join(ENDS_WITHIN_S)
+    assert len(ended) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "identity"),
+    [("web..example", None), ("a" * 64, None), ("127.0.0.1", "binary"), ("127.0.0.1", "absent"), ("127.0.0.1", "text")],
+)
+def test_what_cannot_even_be_tried_is_an_error_of_that_host(tmp_path: Path, host: str, identity: str | None) -> None:
+    """No traceback, no other try: a name that is none, a key file that holds none or is not there."""
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    (tmp_path / "text").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nnonsense\n-----END OPENSSH PRIVATE KEY-----\n")
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(LinkLost) as lost:
+        port = silent.getsockname()[1]
+        key = str(tmp_path / identity) if identity else None
+        connect(Address(host, port, "deploy", key, connect_s=1, auth_s=1), "true")
+    assert time.monotonic() - began < 10
+    assert lost.value.reached is False
+    assert lost.value.next_step

@@ -12,7 +12,19 @@ from pathlib import Path
 PROGRAM, FOLDER = sys.argv[1], Path(sys.argv[2])
 sys.path.insert(0, PROGRAM)
 
-from deploy.onhost import envs, history, inventory, journal, recovery, seal, store, switch, toolchain, wheels  # noqa: E402
+from deploy.onhost import (  # noqa: E402
+    envs,
+    history,
+    inventory,
+    journal,
+    landlock,
+    recovery,
+    seal,
+    store,
+    switch,
+    toolchain,
+    wheels,
+)
 from deploy.onhost.children import Children, Command, become_subreaper, environment  # noqa: E402
 from deploy.onhost.layout import Layout, remove_tree  # noqa: E402
 from deploy.onhost.lock import Busy, Lock, holder_of  # noqa: E402
@@ -71,6 +83,8 @@ def check_lock_and_journal():
 
 def check_switch():
     """By rename and by exchange."""
+    (layout.releases / ONE).mkdir()
+    (layout.releases / TWO).mkdir()
     switch.leave_spare(layout, ONE)
     for release in (ONE, TWO, ONE):
         switch.point(layout, layout.current, release)
@@ -86,15 +100,24 @@ def check_children():
     os.write(fd, Path(PROGRAM).read_bytes())
     children = Children(fd, lambda: None, journal.Journal(layout.journal, "run"))
 
-    def run(code, sealed):
+    def run(code, sealed, confine=None):
         argv = [sys.executable, "-I", "-S", "-c", code]
-        return children.run(Command(argv, "/", environment(A="b"), 60, "build", "check", sealed=sealed))
+        return children.run(
+            Command(argv, "/", environment(A="b"), 60, "build", "check", sealed=sealed, confine=confine)
+        )
 
     probe = "import socket\ntry:\n    socket.socket()\n    print('open')\nexcept OSError as e:\n    print(e.errno)\n"
     assert run(probe, False).output == "open\n"
     finished = run(probe, True)
     assert finished.output == "101\n", finished
     assert run("raise SystemExit(3)", True).code == 3
+    inner = "import subprocess, sys\nsubprocess.run([sys.executable, '-I', '-S', '-c', %r])" % probe
+    (attempt,) = run(inner, True).attempts
+    assert attempt.endswith("print(e.errno)"), attempt
+    folders = [sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parent)]
+    look = "try:\n    print(open(%r).read(1))\nexcept OSError as e:\n    print(e.errno)\n" % str(layout.journal)
+    confined = run(look, True, {"hide": [str(layout.root)], "read": folders, "write": []})
+    assert confined.output == ("13\n" if landlock.abi() >= 2 else "{\n"), confined
     seal.prctl(seal.PR_SET_CHILD_SUBREAPER, 0)
 
 

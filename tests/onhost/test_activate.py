@@ -123,10 +123,10 @@ def test_a_bug_after_the_switch_is_given_back_too(
     go_live(session, context, old)
     real = activate._bring_up
 
-    def bring_up(session: Session, context: Context, found: marker.Release, operator: Any) -> str:
+    def bring_up(session: Session, context: Context, found: marker.Release, operator: Any, *, tries: int = 1) -> str:
         if found.id == new:
             raise ZeroDivisionError
-        return real(session, context, found, operator)
+        return real(session, context, found, operator, tries=tries)
 
     monkeypatch.setattr(activate, "_bring_up", bring_up)
     outcome = activate.activate(session, context, new, operator())
@@ -167,7 +167,7 @@ class Telling(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps({"release": getattr(self.server, "release")}).encode())  # noqa: B009
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class says so
         """Say nothing."""
 
 
@@ -203,7 +203,7 @@ def test_asking_again_for_what_is_live_leaves_one_alone_that_is_proven_well(
 def test_asking_again_for_what_is_live_restarts_one_that_is_not(
     session: Session, context: Context, release: Make
 ) -> None:
-    """Unproven, never asked or ill: it may be dead, or the old one. Where a restart does not help a person must look."""
+    """Unproven, never asked or ill: it may be dead, or the old one. Where that does not help a person must look."""
     live = release("v1")
     go_live(session, context, live)
     go_live(session, context, live)
@@ -310,10 +310,10 @@ def test_a_return_cut_short_after_a_switch_that_was_never_written_down(
     ill(session, new)
     real = activate._bring_up
 
-    def bring_up(session: Session, context: Context, found: marker.Release, operator: Any) -> str:
+    def bring_up(session: Session, context: Context, found: marker.Release, operator: Any, *, tries: int = 1) -> str:
         if found.id == old:
             raise KeyboardInterrupt
-        return real(session, context, found, operator)
+        return real(session, context, found, operator, tries=tries)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(activate, "_bring_up", bring_up)

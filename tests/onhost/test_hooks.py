@@ -13,6 +13,7 @@ from deploy.onhost import facts, hooks, marker
 from deploy.onhost.channel import LineLost
 from deploy.onhost.hooks import Context
 from deploy.onhost.session import Policy, Session, StepFailed
+from deploy.wire import commands
 from deploy.wire.names import ReleaseId
 
 Make = Callable[..., ReleaseId]
@@ -95,8 +96,10 @@ def test_an_env_file_deep_below_root_is_read(session: Session) -> None:
 
 
 def migrate(session: Session, context: Context, name: ReleaseId) -> None:
-    """Run what is for once before the switch."""
-    hooks.run(session, context, marker.read(session.layout, name).manifest, "before_activate", once=True)
+    """Run what is for once before the switch, as it fell to this host."""
+    manifest = marker.read(session.layout, name).manifest
+    texts = [one.text for one in commands.hooks_of(manifest.settings, "before_activate", "deploy", context.levels)]
+    hooks.run(session, context, manifest, "before_activate", once=texts)
 
 
 def test_a_once_hook_that_was_cut_off_never_runs_again_without_a_word(

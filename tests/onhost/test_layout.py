@@ -69,8 +69,25 @@ def test_a_link_planted_where_a_folder_belongs_is_refused(tmp_path: Path, name: 
 
 def test_a_sound_root_has_no_problems(layout: Layout) -> None:
     """Also with links that name releases of ours."""
+    (layout.releases / "v1-01234567").mkdir()
     layout.current.symlink_to("releases/v1-01234567")
     assert layout.problems() == []
+
+
+def test_a_current_that_names_what_is_not_there_is_a_problem(layout: Layout) -> None:
+    """With the command that mends it."""
+    layout.current.symlink_to("releases/v1-01234567")
+    said = f"{layout.current} points at v1-01234567, which is not there (rm '{layout.current}')"
+    assert layout.problems() == [said]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_state_that_belongs_to_somebody_else_is_a_problem(layout: Layout) -> None:
+    """As after a command that was run as root once: the deploy user could not write the journal."""
+    os.chown(layout.state, 65534, 65534)
+    (said,) = layout.problems()
+    assert said == f"{layout.state} belongs to somebody else (as root: chown -R -h root '{layout.state}')"
+    os.chown(layout.state, 0, 0)
 
 
 def test_every_problem_of_a_root_is_told(tmp_path: Path) -> None:
@@ -111,7 +128,7 @@ def test_a_current_that_names_no_release_of_ours_is_a_problem(layout: Layout, ta
     """Only the one spelling that is written is read; anything else was made by somebody else."""
     layout.current.symlink_to(target)
     assert layout.link_target(layout.current) is None
-    assert [f"{layout.current} points outside releases/: {target}"] == layout.problems()
+    assert [f"{layout.current} points outside releases/: {target} (rm '{layout.current}')"] == layout.problems()
 
 
 def test_only_release_ids_below_releases_are_ours(layout: Layout) -> None:

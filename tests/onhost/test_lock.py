@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from deploy.onhost import lock as locks
 from deploy.onhost.lock import HOLDER_BYTES, Busy, Lock, holder_of
 
 RACER = """
 import sys, time
 from pathlib import Path
+from deploy.onhost import lock as locks
 from deploy.onhost.lock import Busy, Lock
 path, log, rounds, me = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 won = 0
@@ -85,6 +87,25 @@ def test_asking_who_holds_it_never_takes_it(tmp_path: Path) -> None:
     assert not (tmp_path / "lock").exists()
     (tmp_path / "lock").write_text('{"by": "a dead run"}')
     assert holder_of(tmp_path / "lock") is None
+
+
+def test_a_holder_is_known_where_the_kernels_list_names_another_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on overlayfs and btrfs: the process that wrote itself down runs. Once it ended, its text says nothing."""
+    monkeypatch.setattr(locks, "_is_locked", lambda _: False)
+    path, script = tmp_path / "lock", (
+        "import sys; from pathlib import Path; from deploy.onhost.lock import Lock\n"
+        "Lock(Path(sys.argv[1])).take({'by': 'ann'}); print(flush=True); sys.stdin.read()"
+    )  # fmt: skip
+    holder = subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout
+    holder.stdout.readline()
+    assert holder_of(path) == {"by": "ann"}
+    holder.kill()
+    holder.communicate()
+    assert b"ann" in path.read_bytes()
+    assert holder_of(path) is None
 
 
 @pytest.mark.parametrize("text", [b"", b"not json", b"[]", b"\xff\xff", b"{}"])

@@ -23,7 +23,7 @@ ONHOST = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from deploy.onhost import hooks, processes, prune, recovery
+from deploy.onhost import hooks, processes, prune, recovery, sudo
 from deploy.onhost.history import fold
 from deploy.onhost.channel import Channel
 from deploy.onhost.children import Command, environment, become_subreaper
@@ -39,7 +39,9 @@ session = Session(layout, Channel(os.pipe()[0], os.open(os.devnull, os.O_WRONLY)
 session.journal = Journal(layout.journal, "run")
 do, app, script, deadline_s = sys.argv[3:]
 try:
-    if do == "recover":
+    if do == "refusals":
+        told = sudo.refusals(session, json.loads(script))
+    elif do == "recover":
         told = recovery.recover(session)
     elif do == "use":
         for release, up_s in (("v1-00000001", -2.0), ("v2-00000002", -1.0), ("v3-00000003", float(script))):
@@ -181,3 +183,27 @@ def test_a_process_that_cannot_be_read_keeps_what_it_may_run_from(
     finally:
         worker.kill()
         worker.wait()
+
+
+def operator(app: str, **commands: Any) -> str:
+    """Settings with commands as the control side sends them."""
+    return json.dumps({name: {"run": run.replace("APP", app)} for name, run in commands.items()})
+
+
+def test_what_sudo_would_refuse_is_known_before(ground: Ground) -> None:
+    """Each command with the rule that is missing; nothing is run to find out."""
+    mark = ground.root / "ran"
+    wanted = operator(ground.app.name, restart=f"sudo -n touch {mark}", stop="sudo -n -u APP -- id -u")
+    (said,) = ground.run("refusals", wanted)
+    me = ground.deploy.name
+    assert said == (
+        f"sudo does not let {me} run `touch {mark}` without a password "
+        f"(as root, in a file of /etc/sudoers.d: {me} ALL=(root) NOPASSWD: /usr/bin/touch {mark})"
+    )
+    assert not mark.exists()
+
+
+def test_what_is_no_plain_sudo_command_is_not_judged(ground: Ground) -> None:
+    """Only the shell knows what those run."""
+    wanted = operator(ground.app.name, restart="sudo -n touch x && true", stop="systemctl restart shop")
+    assert ground.run("refusals", wanted) == []

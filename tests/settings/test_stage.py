@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from fabric import Config
 
 from deploy.errors import ExitCode, Refused
-from deploy.settings import HostSettings, Stage, operator_of, resolve_stage
+from deploy.settings import HostSettings, Stage, operator, operator_of, resolve_stage
 from deploy.settings.roots import root_problems
 
 HERE = Path("/project")
@@ -178,7 +179,7 @@ stages.production.hosts.3: a key must be text; put it in quotes
 stages.production.hosts.web-1.groups: no such group 'wbe'; did you mean 'web'?
 stages.production.hosts.web-1.prot: unknown key; did you mean 'port'?
 stages.production.hosts.web-1.root: '/srv/a/../b' has an empty, '.' or '..' part; write the plain path
-stages.production.hosts.web-2.address: expected a name or IP, got '-oProxyCommand=x'
+stages.production.hosts.web-2.address: expected a name or IP (a port goes under `port`), got '-oProxyCommand=x'
 stages.production.hosts.web-2.port: expected a whole number from 1 to 65535, got 99999
 stages.production.hosts.web-2.root: '/' belongs to the system; name a folder of the service's own, such as /srv/NAME
 stages.production.requirements: belongs to the release scope (the tag's own file), at level: app; not at stage level
@@ -353,3 +354,15 @@ def test_root_needs_a_build_user() -> None:
     assert problem.startswith("stages.live.hosts.a.build_user: required")
     assert stage_of(text.format("{build_user: builder}")).hosts[0].build_user == "builder"
     assert stage_of(text.format("{local: true}")).hosts[0].allow_root
+
+
+@pytest.mark.parametrize("address", ["web-1", "web_1.example.org.", "10.0.0.11", "::1", "fe80::1%eth0", "2001:db8::1"])
+def test_names_and_addresses_are_taken(address: str) -> None:
+    """As DNS and the kernel spell them."""
+    assert re.fullmatch(operator._ADDRESS, address)
+
+
+@pytest.mark.parametrize("address", ["web1:2222", "web..example", "a" * 64, "-o", "web 1", "user@web", "", ":22"])
+def test_what_is_neither_is_refused(address: str) -> None:
+    """A port has a key of its own; a name that no resolver takes is told before anything is contacted."""
+    assert not re.fullmatch(operator._ADDRESS, address)

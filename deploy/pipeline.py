@@ -117,10 +117,8 @@ def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
             if not bad
             else f"missing or not intact on {len(bad)} of {len(outcomes)} hosts"
         )
-        next_step = (
-            f"deploy another tag, then this one again: what is not intact is staged anew {run.where}" if bad else ""
-        )
-        return run.ended(outcomes, verdict, code=ExitCode.FAILED if bad else ExitCode.OK, next_step=next_step)
+        code = ExitCode.FAILED if bad else ExitCode.OK
+        return run.ended(outcomes, verdict, code=code, next_step=next_steps(outcomes))
 
     return run.guard(asked)
 
@@ -137,7 +135,7 @@ def prune(request: Request, emit: Emit) -> RunEnded:
         pruned = phases.everywhere("prune", lambda host: host.prune())
         outcomes = [
             HostOutcome(
-                name, Outcome.ANSWERED, f"{len(found['pruned'])} releases deleted, {len(found['in_use'])} in use"
+                name, Outcome.ANSWERED, f"releases deleted: {len(found['pruned'])}, in use: {len(found['in_use'])}"
             )
             for name, found in pruned.items()
         ]
@@ -179,8 +177,12 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) 
     answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()})
     outcomes = [_live(host, targets[host.name], answers[host.name]) for host in phases.hosts]
     tags = sorted({names.tag_of(names.parse_release_id(release)) for release in targets.values()})
-    verdict = f"{', '.join(tags)} is live on {_count(phases.hosts)}"
-    return run.ended(outcomes, verdict, undo=_undo(run, answers, "deploy"))
+    if len(tags) == 1:
+        verdict, next_step = f"{tags[0]} is live on {_count(phases.hosts)}", ""
+    else:
+        verdict = f"every host is back on its own release before, and they DIFFER: {', '.join(tags)}"
+        next_step = f"fab releases {run.where}  # shows which tag all of them have; then fab rollback:TAG"
+    return run.ended(outcomes, verdict, next_step=next_step, undo=_undo(run, answers, "deploy"))
 
 
 def _stage(request: Request) -> Stage:

@@ -44,8 +44,7 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bu
     _check_links(chosen, blobs)
     digests = _digests(chosen, blobs)
     source = GitSource(tree, blobs, layout.closure)
-    targets, archives = _closure(source, settings.requirements)
-    _check_python(targets, settings, resolved.tag)
+    targets, archives = _closure(source, settings, resolved.tag)
     files = tuple(
         TreeFile(path, entry.mode, digests[path].sha256, digests[path].size) for path, entry in sorted(chosen.items())
     )
@@ -67,8 +66,14 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bu
     return Bundle(manifest, resolved, settings, oids, objects, blobs)
 
 
-def _closure(source: GitSource, requirements: str) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive]]:
-    lock = closure.check(source, requirements)
+def _closure(
+    source: GitSource, settings: ReleaseSettings, tag: str
+) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive]]:
+    try:
+        lock = closure.check(source, settings.requirements, settings.python)
+    except Refused as error:  # what mends the working tree does not mend a tag
+        step = f"{error.next_step}, then commit and tag anew: {tag} stays as it is"
+        raise Refused(error.what, error.why, step, problems=error.problems) from error
     return plan.targets(lock), plan.archives(lock)
 
 
@@ -101,10 +106,3 @@ def _check_links(chosen: Mapping[str, Entry], blobs: Blobs) -> None:
             "make them relative and inside, or exclude them; what outlives releases belongs to `shared`",
             problems=[f"{path!a} -> {links[path]!a}" for path in out],
         )
-
-
-def _check_python(targets: tuple[Target, ...], settings: ReleaseSettings, tag: str) -> None:
-    pythons = sorted({target.python for target in targets})
-    if settings.python not in pythons:
-        why = f"tag {tag} asks for Python {settings.python}; its closure is locked for {', '.join(pythons) or 'none'}"
-        raise Refused(NO_HOST, why, "fab vendor.lock && fab vendor.fetch, commit, and tag again")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +14,6 @@ from deploy.settings.section import did_you_mean
 from deploy.wire import names
 
 MAX_NESTING = 5
-HOW_TO_TAG = "git tag -a v1.2 -m 'what is new' && fab deploy"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Repository:
             found = self.git.text("for-each-ref", "--points-at=HEAD", "--format=%(refname)", "refs/tags").splitlines()
         except GitFailed as error:
             raise Refused(
-                NO_HOST, f"the tags on HEAD cannot be read: {error}", f"commit first, then: {HOW_TO_TAG}"
+                NO_HOST, f"the tags on HEAD cannot be read: {error}", f"commit first, then: {self._how_to_tag()}"
             ) from error
         every = [_short(ref) for ref in found]
         tags = [tag for tag in every if names.is_tag(tag)]
@@ -67,9 +69,12 @@ class Repository:
             return tags[0]
         if tags:
             why = f"HEAD has {len(tags)} tags: {', '.join(tags)}"
-            raise Refused(NO_HOST, why, f"name the one to deploy: fab deploy:{tags[-1]}")
+            raise Refused(NO_HOST, why, f"name the one to deploy: fab deploy:{max(tags, key=_rank)}")
         unfit = f" that may be deployed (it has {', '.join(map(ascii, every))})" if every else ""
-        raise Refused(NO_HOST, f"HEAD has no tag{unfit}", f"tag what you want to deploy: {HOW_TO_TAG}")
+        raise Refused(NO_HOST, f"HEAD has no tag{unfit}", f"tag what you want to deploy: {self._how_to_tag()}")
+
+    def _how_to_tag(self) -> str:
+        return f"git tag -a {next_free(self.tags())} -m 'what is new' && fab deploy"
 
     def notices(self, resolved: ResolvedTag) -> tuple[str, ...]:
         """What the operator may have overlooked: changes that the tag does not hold. They never reach a host."""
@@ -81,7 +86,7 @@ class Repository:
             return (f"the work tree cannot be compared with {resolved.tag}: {error}",)
         if changed:
             found.append(
-                f"the work tree has {len(changed)} uncommitted changes; {resolved.tag} is deployed without them"
+                f"the work tree has uncommitted changes ({len(changed)}); {resolved.tag} is deployed without them"
             )
         if head != resolved.commit:
             found.append(f"HEAD is not at {resolved.tag}; the tag is deployed, not what is checked out")
@@ -113,7 +118,9 @@ class Repository:
         known = self.tags()
         why = f"there is no tag {tag}{did_you_mean(tag, known)}"
         newest = f" (the newest: {', '.join(known[:5])})" if known else ""
-        step = f"git fetch origin tag {tag}, or name another{newest}, or tag the commit: git tag -a {tag} -m '...'"
+        remotes = self.git.text("remote").split()
+        fetch = f"git fetch {remotes[0]} tag {tag}, or " if remotes else ""
+        step = f"{fetch}name another{newest}, or tag the commit: git tag -a {tag} -m '...'"
         return Refused(NO_HOST, why, step)
 
 
@@ -121,6 +128,22 @@ def missing_objects(tag: str, oid: str) -> Refused:
     """The error for a shallow or partial clone."""
     why = f"the repository lacks object {oid}, which tag {tag} needs (a shallow or partial clone?)"
     return Refused(NO_HOST, why, f"git fetch --refetch origin tag {tag}, or clone again without --depth and --filter")
+
+
+def next_free(tags: Sequence[str]) -> str:
+    """Suggest a tag that is not taken: the last number of the newest one, counted on. ``tags`` are newest first."""
+    if not tags:
+        return "v1.0"
+    found = re.fullmatch(r"(.*?)(\d+)(\D*)", tags[0])
+    if found is None:
+        return "vX.Y"
+    head, number, tail = found.groups()
+    return next(tag for count in itertools.count(int(number) + 1) if (tag := f"{head}{count}{tail}") not in tags)
+
+
+def _rank(tag: str) -> tuple[bool, list[int], str]:
+    """The highest number wins, a final one before its candidates."""
+    return (not re.search(r"[a-z]", tag.removeprefix("v")), [int(part) for part in re.findall(r"\d+", tag)], tag)
 
 
 def _short(ref: str) -> str:
@@ -143,7 +166,9 @@ def _peel(objects: Objects, tag: str, oid: str) -> ResolvedTag:
         commit = head["object"]
         kind, content = objects.read(commit)
     if kind != "commit":
-        raise Refused(NO_HOST, f"tag {tag} names a {kind}, not a commit", "tag the commit to deploy: " + HOW_TO_TAG)
+        raise Refused(
+            NO_HOST, f"tag {tag} names a {kind}, not a commit", "tag the commit to deploy: git tag -a TAG COMMIT"
+        )
     head, text = _split(content)
     return ResolvedTag(
         tag=tag,

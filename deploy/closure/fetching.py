@@ -23,9 +23,14 @@ from .target import TargetRules
 
 @dataclass(frozen=True)
 class Fetched:
-    """What fetching did, by file name. ``strays`` are files that no lock names; ``pruned`` those removed."""
+    """What fetching did, by file name.
+
+    ``replaced`` are those of ``fetched`` that were there with other bytes; ``strays`` files that no lock names;
+    ``pruned`` those removed.
+    """
 
     fetched: tuple[str, ...]
+    replaced: tuple[str, ...]
     present: tuple[str, ...]
     strays: tuple[str, ...]
     pruned: tuple[str, ...]
@@ -48,6 +53,7 @@ def fetch(root: Path, requirements: str, emit: Emit, *, prune: bool = False) -> 
     for left in vendor.glob(".incoming-*"):
         shutil.rmtree(left, ignore_errors=True)
     missing = [archive for file, archive in sorted(lock.archives.items()) if not _is_there(vendor / file, archive)]
+    altered = tuple(archive.file for archive in missing if (vendor / archive.file).exists())
     if missing:
         for line in configuration():
             emit(Notice(f"pip's configuration in force: {line}"))
@@ -59,6 +65,7 @@ def fetch(root: Path, requirements: str, emit: Emit, *, prune: bool = False) -> 
     new = {archive.file for archive in missing}
     return Fetched(
         fetched=tuple(sorted(new)),
+        replaced=altered,
         present=tuple(file for file in sorted(lock.archives) if file not in new),
         strays=() if prune else tuple(strays),
         pruned=tuple(strays) if prune else (),

@@ -37,8 +37,10 @@ def read(source: Source, requirements: str) -> Lock:
     return lock
 
 
-def check(source: Source, requirements: str) -> Lock:
+def check(source: Source, requirements: str, python: str | None = None) -> Lock:
     """Prove that the closure of ``requirements/NAME`` is closed for every target of its lock, and give the lock.
+
+    ``python`` is what the settings ask for: the lock must have a target of it.
 
     Checks: every pin has its file and every file its pin; hashes and sizes; names and versions in the archives'
     own metadata; no line that looks past ``vendor/``; every requirement met at run time and in every build
@@ -46,18 +48,23 @@ def check(source: Source, requirements: str) -> Lock:
     Raises Refused with every break at once.
     """
     lock = read(source, requirements)
-    asked, problems = _asked(source, lock)
-    problems += _pins(source, lock)
-    problems += _strays(source, lock)
-    known, broken = _archives(source, lock.archives.values())
-    problems += broken
+    asked, wrong = _asked(source, lock)
+    wrong += _pins(source, lock)
+    strays = _strays(source, lock)
+    known, absent, bad = _archives(source, lock.archives.values())
+    wrong += bad
+    pythons = sorted({target.python for target in lock.targets})
+    if python is not None and python not in pythons:
+        path = lockfile.lock_path(requirements)
+        wrong.append(f"{path} is locked for Python {', '.join(pythons)}; the settings ask for {python}")
     for target in lock.targets:
-        problems += holes(lock, target, asked.roots, known)
+        wrong += holes(lock, target, asked.roots, known)
+    problems = [*wrong, *strays, *absent]
     if problems:
         count = "1 break" if len(problems) == 1 else f"{len(problems)} breaks"
-        # Where only files are missing the pins are right: locking again might move them.
-        only_files = all(": missing (" in problem for problem in problems)
-        next_step = "fab vendor.fetch" if only_files else "fab vendor.lock && fab vendor.fetch"
+        # Where only files are missing, altered or too many the pins are right: locking again might move them.
+        next_step = "fab vendor.lock && fab vendor.fetch" if wrong else "fab vendor.fetch"
+        next_step += " --prune" if strays else ""
         raise _refused(requirements, f"{count} in the closure", next_step, problems)
     return lock
 
@@ -98,7 +105,7 @@ def _strays(source: Source, lock: Lock) -> list[str]:
     except BadLock as error:
         return [str(error)]
     return [
-        f"{VENDOR}/{name}: no lock names it (fab vendor.fetch --prune removes it)"
+        f"{VENDOR}/{name}: no lock names it"
         for name in source.names(VENDOR)
         if name not in named and not name.startswith(".")
     ]
@@ -114,18 +121,22 @@ def other_files(source: Source, requirements: str) -> set[str]:
     return named
 
 
-def _archives(source: Source, archives: Iterable[Archive]) -> tuple[Mapping[str, metadata.Metadata], list[str]]:
+def _archives(
+    source: Source, archives: Iterable[Archive]
+) -> tuple[Mapping[str, metadata.Metadata], list[str], list[str]]:
+    """Read what archives say; tell which are absent (not there, or other bytes), and what else is wrong with them."""
     known: dict[str, metadata.Metadata] = {}
+    absent: list[str] = []
     problems: list[str] = []
     for archive in sorted(archives, key=lambda archive: archive.file):
         try:
             data = source.read(f"{VENDOR}/{archive.file}")
         except FileNotFoundError:
-            problems.append(f"{VENDOR}/{archive.file}: missing ({archive.label} is pinned)")
+            absent.append(f"{VENDOR}/{archive.file}: missing ({archive.label} is pinned)")
             continue
         digest = hashlib.sha256(data).hexdigest()
         if digest != archive.sha256:
-            problems.append(
+            absent.append(
                 f"{VENDOR}/{archive.file}: its bytes are not the pinned ones"
                 f" (sha256 {digest[:12]}..., {len(data)} bytes; pinned {archive.sha256[:12]}..., {archive.size} bytes)"
             )
@@ -141,7 +152,7 @@ def _archives(source: Source, archives: Iterable[Archive]) -> tuple[Mapping[str,
             problems.append(
                 f"{VENDOR}/{error}" if str(error).startswith(archive.file) else f"{VENDOR}/{archive.file}: {error}"
             )
-    return known, problems
+    return known, absent, problems
 
 
 def _disagreements(archive: Archive, found: metadata.Metadata) -> list[str]:

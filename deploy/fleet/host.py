@@ -12,7 +12,7 @@ from typing import Any
 from deploy.errors import DeployError
 from deploy.events import Emit, HostBytes, HostStep, StepState
 from deploy.fleet.outcomes import HostOutcome, Outcome
-from deploy.link.line import Counters, Line
+from deploy.link.line import Counters, Line, Packing
 from deploy.link.pipe import LinkLost, Pipe
 from deploy.settings import HostSettings
 from deploy.wire import names
@@ -39,8 +39,11 @@ class Run:
     operator: str
     verb: str
     stage: str
+    where: str
+    """The options that name this stage and, where it was narrowed, these hosts, for a next command."""
     program: bytes
     program_sha256: str
+    packing: Packing = field(default_factory=Packing)
 
 
 @dataclass
@@ -102,7 +105,8 @@ class Host:
             },
             means=self.operator_json() if self.run.verb in ("deploy", "check") else None,
         )["facts"]
-        self.emit(HostStep(self.name, "connect", "done", f"python {self.facts['python']}", time.monotonic() - began))
+        detail = "would connect" if self.facts.get("dry") else f"python {self.facts['python']}"
+        self.emit(HostStep(self.name, "connect", "done", detail, time.monotonic() - began))
         return self.facts
 
     def lock(self) -> dict[str, Any]:
@@ -132,7 +136,7 @@ class Host:
 
         line = self._open_line()
         try:
-            answer = line.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent)
+            answer = line.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent, self.run.packing)
         except LinkLost as error:
             raise HostFailed(self._lost("send", error)) from error
         except DeployError as error:  # the bytes cannot be had on this side

@@ -46,7 +46,8 @@ class Phases:
         """Reach every host before any is touched; list every one that cannot be reached, or (if asked) used."""
         with self._step("connect"):
             self._all("connect", lambda host: host.connect(opener, exec_line_of(host)))
-            if usable:
+        if usable:
+            with self._step("preflight"):
                 self._usable()
 
     def ask(self, opener: Opener, exec_line_of: Callable[[Host], str], what: Callable[[Host], T]) -> Results[T]:
@@ -185,8 +186,9 @@ class Phases:
         return self._fanout.each(self.hosts if hosts is None else hosts, what)
 
     def _stopped(self, step: str, failed: Mapping[str, HostOutcome]) -> Stopped:
+        let_go = self._fanout.stopping and not self._finishing  # then a lost line is this side's own doing
         outcomes = [
-            failed.get(host.name)
+            (host.left() if let_go and host.name in failed else failed.get(host.name))
             or HostOutcome(host.name, Outcome.UNCHANGED, f"serves {host.current}" if host.current else "nothing live")
             for host in self.hosts
         ]
@@ -197,7 +199,7 @@ class Phases:
         for host in self.hosts:
             problems: list[str] = host.facts["problems"]
             if problems:
-                next_step = f"fab check --stage {host.run.stage}  # prints the commands that mend it"
+                next_step = f"fab check {host.run.where}  # lists what mends it"
                 failed[host.name] = HostOutcome(
                     host.name, Outcome.FAILED, "not changed", "preflight", "; ".join(problems), next_step
                 )
@@ -210,7 +212,9 @@ class Phases:
                 Notice("interrupted: this step is finished first, so that no host is left half way; ^C again stops now")
             )
             return
-        self._emit(Notice("interrupted: nothing was switched; hosts end their builds and free their locks"))
+        does = self.hosts[0].run.verb in ("deploy", "rollback", "prune") if self.hosts else False
+        left = ": nothing was switched; hosts end their builds and free their locks" if does else ""
+        self._emit(Notice(f"interrupted{left}"))
         for host in self.hosts:
             host.close()
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome, Outcome
+from deploy.settings.section import did_you_mean
+from deploy.wire import names
 from deploy.wire.manifest import Manifest
-from deploy.wire.names import Sha256
+from deploy.wire.names import Sha256, parse_release_id
 
 _PACKAGES = ("sealed-deploy", "fabric", "invoke", "paramiko", "virtualenv", "pip")
 
@@ -48,7 +50,7 @@ def rollback_target(host: Host, tag: str | None) -> str:
         marked = {True: " (bad: rolled away from, or returned)", False: ""}
         there = ", ".join(row["release"] + marked[bool(row["bad"])] for row in complete) or "none"
         cause = f"no good release was live before {host.current or 'now'}; releases here: {there}"
-        raise _failed(host, "choose", cause, f"fab rollback:TAG --stage {host.run.stage}  # names one of them")
+        raise _failed(host, "choose", cause, f"fab rollback:TAG {host.run.where}  # names one of them")
     of_tag = [row for row in complete if row["tag"] == tag]
     lived = [row for row in of_tag if row["state"] != "STAGED"]
     if lived:
@@ -57,10 +59,13 @@ def rollback_target(host: Host, tag: str | None) -> str:
         return release
     if of_tag:
         cause = f"{of_tag[0]['release']} was staged here and never live: what a deploy runs before it did not run"
-        raise _failed(host, "choose", cause, f"fab deploy:{tag} --stage {host.run.stage}")
+        raise _failed(host, "choose", cause, f"fab deploy:{tag} {host.run.where}")
     there = ", ".join(sorted({row["tag"] for row in complete})) or "none"
-    next_step = f"fab rollback:TAG with one of them, or fab deploy:{tag} --stage {host.run.stage} to stage it again"
-    raise _failed(host, "choose", f"{tag} is not on this host; here are: {there}", next_step)
+    meant = did_you_mean(tag, [row["tag"] for row in complete])
+    next_step = (
+        f"fab rollback:TAG {host.run.where} with one of them; or, if git has it: fab deploy:{tag} {host.run.where}"
+    )
+    raise _failed(host, "choose", f"{tag} is not on this host{meant}; here are: {there}", next_step)
 
 
 def verified(host: Host, tag: str | None) -> HostOutcome:
@@ -72,7 +77,10 @@ def verified(host: Host, tag: str | None) -> HostOutcome:
     found = host.verify([row["release"] for row in rows])
     wrong = [f"{release}: {line}" for release, lines in found.items() for line in lines]
     if wrong:
-        return HostOutcome(host.name, Outcome.FAILED, "not as it was staged", "verify", "; ".join(wrong))
+        again = f"fab deploy:{names.tag_of(parse_release_id(next(iter(found))))} {host.run.where}  # stages it anew"
+        if found.get(host.current or ""):
+            again = f"fab rollback {host.run.where}  # nothing is taken from under a running service; then\n{again}"
+        return HostOutcome(host.name, Outcome.FAILED, "not as it was staged", "verify", "; ".join(wrong), again)
     return HostOutcome(host.name, Outcome.ANSWERED, f"{', '.join(found)} as it was staged")
 
 
@@ -81,7 +89,7 @@ def outcome_of(host: Host) -> HostOutcome:
     problems: list[str] = host.facts["problems"]
     if not problems:
         return HostOutcome(host.name, Outcome.ANSWERED, facts_line(host))
-    next_step = f"mend what is listed on the host, then: fab check --stage {host.run.stage}"
+    next_step = f"mend what is listed on the host, then: fab check {host.run.where}"
     return HostOutcome(host.name, Outcome.FAILED, facts_line(host), "preflight", "; ".join(problems), next_step)
 
 
@@ -121,7 +129,7 @@ def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:
                 f"{row['release']} of the same commit is here with another content (settings, archives or library "
                 f"differ) than {manifest.release_id}"
             )
-            raise _failed(host, "preflight", cause, f"fab deploy:{manifest.tag} --stage {host.run.stage} --restage")
+            raise _failed(host, "preflight", cause, f"fab deploy:{manifest.tag} {host.run.where} --restage")
 
 
 def _failed(host: Host, step: str, cause: str, next_step: str) -> HostFailed:

@@ -20,6 +20,8 @@ from deploy.settings import Stage
 T = TypeVar("T")
 CLOCK_SKEW_S = 60.0
 NO_CHANGE = "the service is unchanged"
+BACK = "every host is back on its own previous release"
+BACK_TO_NOTHING = "nothing is live, as before"
 
 
 class FleetRun:
@@ -45,7 +47,7 @@ class FleetRun:
         self._dry = dry
         self._began = time.monotonic()
         self._open = open_pipe
-        self._run = Run(secrets.token_hex(8), operator, verb, stage.name, *program)
+        self._run = Run(secrets.token_hex(8), operator, verb, stage.name, self.where, *program)
         self.phases = Phases([Host(settings, self._run, emit) for settings in stage.hosts], emit)
 
     def connect(self, phases: Phases, *, usable: bool = True) -> None:
@@ -97,7 +99,10 @@ class FleetRun:
     ) -> RunEnded:
         """Tell every host's outcome and the closing block."""
         if self._dry:
-            verdict, undo, code = f"dry run, no host was contacted; otherwise: {verdict}", "", ExitCode.OK
+            verdict = (
+                "dry run, no host was contacted: tag, settings and closure are in order (fab check asks the hosts)"
+            )
+            undo, code = "", ExitCode.OK
             outcomes = [HostOutcome(o.host, Outcome.ANSWERED, "was not contacted") for o in outcomes]
         for host in self.phases.hosts:
             self.emit(HostCost(host.name, **asdict(host.counters)))
@@ -124,18 +129,26 @@ class FleetRun:
         code = ExitCode.INTERRUPTED if stopped.interrupted else exit_code(outcomes)
         if code == ExitCode.FAILED and self.phases.bugs:
             code = ExitCode.BUG
-        next_step = next_steps(outcomes)
-        if code == ExitCode.MIXED:
-            next_step = "\n".join(dict.fromkeys([*next_step.splitlines(), f"fab status {self.where}"]))
+        steps = next_steps(outcomes).splitlines() + self._without_the_unreachable(outcomes)
+        if code in (ExitCode.MIXED, ExitCode.INTERRUPTED):
+            steps.append(f"fab status {self.where}")
+        served = any(host.current for host in self.phases.hosts)
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
             ExitCode.BUG: f"met a bug at {stopped.step}: {NO_CHANGE}",
             ExitCode.LOCKED: f"did not start, somebody else is at work: {NO_CHANGE}",
-            ExitCode.RETURNED: f"failed at {stopped.step}; every host is back on its own previous release",
+            ExitCode.RETURNED: f"failed at {stopped.step}; {BACK if served else BACK_TO_NOTHING}",
             ExitCode.MIXED: f"failed at {stopped.step}; hosts differ or are unknown: a person must look",
             ExitCode.INTERRUPTED: f"was interrupted at {stopped.step}; {_left_in_place(outcomes)}",
         }
-        return self.ended(outcomes, f"{self._what()} {ending[code]}", code=code, next_step=next_step)
+        return self.ended(outcomes, f"{self._what()} {ending[code]}", code=code, next_step="\n".join(steps))
+
+    def _without_the_unreachable(self, outcomes: Sequence[HostOutcome]) -> list[str]:
+        """How to go on with the others: a decision that is the operator's."""
+        others = [o.host for o in outcomes if o.outcome is not Outcome.UNREACHABLE]
+        if not self.tag or not others or len(others) == len(outcomes):
+            return []
+        return [f"fab {self.verb}:{self.tag} --stage {self.stage.name} --hosts {','.join(others)}  # without it"]
 
     def _what(self) -> str:
         return f"{self.verb} of {self.tag}" if self.tag else self.verb
@@ -146,7 +159,7 @@ class FleetRun:
 
 def _left_in_place(outcomes: Sequence[HostOutcome]) -> str:
     if any(o.outcome in (Outcome.LIVE, Outcome.UNKNOWN, Outcome.STUCK) for o in outcomes):
-        return "see below what is live where"
+        return "what is live where stands above"
     if any(o.outcome is Outcome.RETURNED for o in outcomes):
-        return "every host is back on its own previous release"
+        return BACK
     return f"nothing was switched, {NO_CHANGE}; what hosts received stays and is not sent again"

@@ -1,7 +1,7 @@
 """A host that is not there: says yes to every request of a deploy, as an empty host would, and contacts nobody.
 
-What a dry run shows is true of the control side: settings, closure, manifest, hosts, the order of steps, and the
-bytes a host without anything would be sent. It knows nothing of the real hosts: ``fab check`` asks those.
+What a dry run shows is true of the control side: settings, closure, manifest, hosts, the order of steps. It knows
+nothing of the real hosts: ``fab check`` asks those.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class DryPipe:
 def _facts(host: HostSettings, _: Mapping[str, Any]) -> dict[str, Any]:
     version = re.search(r"\d+\.\d+", host.python)
     facts: dict[str, Any] = {
-        "python": f"{version.group()}.0" if version else platform.python_version(),
+        "dry": True,
+        "python": version.group() if version else platform.python_version(),
         "platform": f"linux_{platform.machine()}",
         "user": host.user or "",
         "clock": time.time(),
@@ -87,11 +88,8 @@ def _facts(host: HostSettings, _: Mapping[str, Any]) -> dict[str, Any]:
     return {"facts": facts, "recovered": []}
 
 
-def _offered(_: HostSettings, request: Mapping[str, Any]) -> dict[str, Any]:
-    manifest = request["manifest"]
-    target = manifest["targets"][request["target"]]
-    needed = dict.fromkeys([entry[2] for entry in manifest["files"]] + sorted(target["packages"]))
-    return {"need": list(needed), "problems": []}
+def _offered(_: HostSettings, __: Mapping[str, Any]) -> dict[str, Any]:
+    return {"need": [], "problems": []}
 
 
 def _activated(_: HostSettings, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,9 @@ NOISE_CAP_BYTES = 1 << 20
 COMPRESSES = 0.9
 """A blob travels compressed when that makes it at least a tenth smaller."""
 
+PACKED_BYTES = 64 << 20
+"""Compressed blobs kept for the other hosts of a run: 10,000 files of 56 MB cost 0.8 s of CPU each time."""
+
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
@@ -33,6 +36,26 @@ class Counters:
     round_trips: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+
+
+class Packing:
+    """Makes the bodies of blobs: compressed where that is worth it, once for all hosts of a run."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+        self._room = PACKED_BYTES
+
+    def body(self, digest: str, data: bytes) -> tuple[bytes, bool]:
+        """What travels for a blob, and whether it is compressed. Safe to call from several threads."""
+        if not _worth(data):
+            return data, False
+        packed = self._kept.get(digest)
+        if packed is None:
+            packed = zlib.compress(data, 6)
+            if len(packed) <= self._room:
+                self._room -= len(packed)
+                self._kept[digest] = packed
+        return (packed, True) if len(packed) < len(data) * COMPRESSES else (data, False)
 
 
 class Line:
@@ -74,13 +97,17 @@ class Line:
         self._send(framing.pack_json({"t": "request", "op": op, **fields}))
         return self._answer(on_event)
 
-    def blobs(self, contents: list[tuple[str, Callable[[], bytes]]], on_sent: Callable[[int], None]) -> dict[str, Any]:
+    def blobs(
+        self,
+        contents: list[tuple[str, Callable[[], bytes]]],
+        on_sent: Callable[[int], None],
+        packing: Packing | None = None,
+    ) -> dict[str, Any]:
         """Send blobs one after the other, as one stream, and wait until the host has them. Raises LinkLost."""
+        packing = packing or Packing()
         for digest, read in contents:
             data = read()
-            packed = zlib.compress(data, 6) if _worth(data) else data
-            smaller = len(packed) < len(data) * COMPRESSES
-            body = packed if smaller else data
+            body, smaller = packing.body(digest, data)
             head: dict[str, Any] = {"t": "blob", "sha256": digest, "size": len(body)}
             if smaller:
                 head.update(zlib=True, length=len(data))

@@ -7,6 +7,7 @@ and returns from an unhealthy one. The switch's intent is journalled with all th
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -25,6 +26,7 @@ Operator = Mapping[str, Any]
 """The control machine's settings for this host: ``restart``, ``stop`` (commands or None), ``health`` (or None)."""
 
 
+AGAIN = "deploy its tag: what is not intact is staged anew"
 RETURN_TRIES, RETURN_PAUSE_S = 3, 5.0
 """Restarts on the way back: systemd refuses a sixth start within ten seconds (systemd.unit(5), StartLimitIntervalSec),
 which a release that dies at once has used up."""
@@ -44,10 +46,10 @@ def ready(session: Session, release: ReleaseId) -> Release:
         try:
             found = marker.read(session.layout, release)
         except NotARelease as error:
-            raise StepFailed("verify", "%s is not a complete release: %s" % (release, error)) from error
+            raise StepFailed("verify", "%s is not a complete release: %s" % (release, error), AGAIN) from error
         wrong = [] if release in session.verified else marker.differences(session.layout, found)
         if wrong:
-            raise StepFailed("verify", "%s is not as it was staged: %s" % (release, "; ".join(wrong[:5])))
+            raise StepFailed("verify", "%s is not as it was staged: %s" % (release, "; ".join(wrong[:5])), AGAIN)
         _interpreter_runs(session, found)
         session.verified.add(release)
     return found
@@ -215,13 +217,17 @@ def _healthy(session: Session, context: Context, release: Release, operator: Ope
         )
         if not verdict.ok:
             cause = "not healthy within %g s: %s" % (settings["timeout_s"], verdict.last.text)
-            raise StepFailed("health", cause, _where_it_logs(settings))
+            raise StepFailed("health", cause, _where_it_logs(operator))
     return live.proof(session.layout, release.id, verdict.last, _witnesses(operator, verdict.last))
 
 
-def _where_it_logs(settings: Mapping[str, Any]) -> str:
-    unit = settings.get("unit")
-    return "on the host: journalctl -n 50 -u %s" % unit if unit else "read the service's own log on the host"
+def _where_it_logs(operator: Operator) -> str:
+    restart: Mapping[str, Any] = operator.get("restart") or {"run": ""}
+    text = restart["run"] if isinstance(restart["run"], str) else " ".join(map(str, restart["run"]))
+    named = re.search(r"\bsystemctl (--user )?(?:try-)?(?:reload-or-)?restart ([\w@:.-]+)", text)
+    if not named:
+        return "read the service's own log on the host"
+    return "on the host: journalctl %s-n 50 -u %s" % (named.group(1) or "", named.group(2))
 
 
 def _ask(session: Session, context: Context, release: Release, operator: Operator, within_s: float) -> Answer:

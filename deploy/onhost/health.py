@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import ssl
 import struct
@@ -18,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, cast
 from urllib.parse import urlsplit
 
 ANSWER_CAP_BYTES = 64 * 1024
+EXCERPT_CHARS = 160
 ONE_ANSWER_S = 10.0
 _LEAST_S = 1.0
 """Even the last answer before the deadline gets this long to arrive."""
@@ -81,8 +83,7 @@ def ask_http(settings: Mapping[str, Any], root: str, within_s: float = ONE_ANSWE
     release, pid = _who(headers, body)
     if status in settings["expect_status"]:
         return Answer(True, "HTTP %d" % status, release, pid, peer)
-    said = " ".join(body[:300].decode("utf-8", "replace").split())
-    return Answer(False, "HTTP %d: %s" % (status, said), release, pid, peer)
+    return Answer(False, "HTTP %d: %s" % (status, _excerpt(body)), release, pid, peer)
 
 
 def address(settings: Mapping[str, Any]) -> Optional[Tuple[str, int]]:
@@ -144,6 +145,15 @@ def _hanging_up(sock: socket.socket, within_s: float) -> Iterator[None]:
         timer.cancel()
         if late.is_set():
             raise TimeoutError("no whole answer within %g s" % within_s)
+
+
+def _excerpt(body: bytes) -> str:
+    """What an answer says, short enough for one line; of a page its title."""
+    text = body[:4096].decode("utf-8", "replace")
+    title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+    if title is None and re.match(r"\s*<(!doctype|html)", text, re.IGNORECASE):
+        return "a page without a title"
+    return " ".join((title.group(1) if title else text).split())[:EXCERPT_CHARS]
 
 
 def _who(headers: Mapping[str, str], body: bytes) -> Tuple[Optional[str], Optional[int]]:

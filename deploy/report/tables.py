@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from deploy.report.text import escape, lines, moment
+from deploy.report.text import COMMAND_LIMIT, escape, lines, moment
 
 STATUS_COLUMNS = ("HOST", "LIVE", "PROOF", "PREVIOUS", "BY", "WHEN", "SEAL")
 RELEASES_COLUMNS = ("HOST", "", "TAG", "RELEASE", "STATE", "BAD", "COMMIT", "BY", "WHEN")
@@ -76,13 +76,27 @@ def remarks(answer: Mapping[str, Any]) -> list[str]:
         if host.get("error") or word == "unreachable":
             told += [f"{name}: {word}: {line}" for line in lines(str(host.get("error") or "no reason given"))]
         if host.get("next_step"):
-            told.append(f"{name}: next: {_text(host['next_step'])}")
+            told += [f"{name}: next: {line}" for line in lines(str(host["next_step"]), width=COMMAND_LIMIT)]
         if host.get("lock"):
             told.append(f"{name}: locked, {_lock(host['lock'])}")
         if host.get("pending"):
             told.append(f"{name}: pending: {_text(host['pending'])}")
-        told += [f"{name}: note: {_text(note)}" for note in cast("Sequence[object]", host.get("notes") or [])]
-    return told
+        notes = cast("Sequence[object]", host.get("notes") or [])
+        told += [f"{name}: note: {escape(str(note))}" for note in notes]
+    return told + _differing(answer)
+
+
+def _differing(answer: Mapping[str, Any]) -> list[str]:
+    """Say it where reachable hosts are live on different releases, and nobody is at work."""
+    reached = [host for host in _hosts(answer) if host.get("reachable", True)]
+    live: dict[str, list[str]] = {}
+    for host in reached:
+        live.setdefault(_release(host.get("current")) or "nothing", []).append(_text(host.get("host")))
+    if len(live) < 2 or any(host.get("lock") for host in reached):
+        return []
+    where = "; ".join(f"{release} on {', '.join(names)}" for release, names in sorted(live.items()))
+    stage = f" --stage {_text(answer.get('stage'))}" if answer.get("stage") else ""
+    return [f"the hosts differ: {where}", f"next: fab deploy:TAG{stage} makes them one, or fab rollback:TAG{stage}"]
 
 
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

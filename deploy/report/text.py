@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LINE_LIMIT = 400
+LINE_LIMIT = 1000
 """Characters of one line of foreign text that reach a screen; the log file keeps all of it."""
+COMMAND_LIMIT = 4000
+"""Of a next command that is to be typed or copied: half of one is none."""
 LINES_LIMIT = 40
 """Lines of one event's detail that reach a screen; the last ones, where causes stand."""
 
@@ -23,9 +25,9 @@ def escape(text: str, limit: int = LINE_LIMIT) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else _visible(char) for char in text)
 
 
-def lines(text: str, limit: int = LINES_LIMIT) -> list[str]:
+def lines(text: str, limit: int = LINES_LIMIT, *, width: int = LINE_LIMIT) -> list[str]:
     """Split foreign text into safe lines, the last ``limit`` of them, saying how many were left out."""
-    found = [escape(line) for line in text.replace("\r\n", "\n").split("\n")]
+    found = [escape(line, width) for line in text.replace("\r\n", "\n").split("\n")]
     while found and not found[-1].strip():
         found.pop()
     if len(found) > limit:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from deploy.errors import DeployError, ExitCode
 from deploy.events import Event, FleetStep, HostBytes, HostCost, HostEnded, HostStep, Notice, RunEnded, RunStarted
-from deploy.report.text import duration, escape, hosts, lines, size
+from deploy.report.text import COMMAND_LIMIT, LINE_LIMIT, duration, escape, hosts, lines, size
 
 A_MOMENT_S = 1.0
 
@@ -104,5 +104,5 @@ def _tell(who: str, what: str, detail: str) -> list[str]:
 
 
 def _lines(label: str, text: str) -> list[str]:
-    told = lines(text)
+    told = lines(text, width=COMMAND_LIMIT if label == "next" else LINE_LIMIT)
     return [f"{label}: {told[0]}", *(f"{' ' * len(label)}  {line}" for line in told[1:])] if told else []

@@ -36,7 +36,7 @@ def load(text: str) -> Any:
     try:
         return yaml.load(text, _Strict)  # noqa: S506 - _Strict is a SafeLoader
     except yaml.YAMLError as error:
-        raise BadYaml(" ".join(str(error).split())) from error
+        raise BadYaml(" ".join(str(error).replace('in "<unicode string>", ', "at ").split())) from error
     except (RecursionError, ValueError) as error:
         if isinstance(error, BadYaml):
             raise

@@ -17,7 +17,8 @@ def up(c: Context, hosts: int = 3) -> None:
     """Start sandbox hosts on loopback ports inside .sandbox/; what already runs is left alone."""
     from deploy import report, sandbox
 
-    report.show_sandbox(sandbox.up(project_of(c), hosts, service=_service(settings_of(c))))
+    sandbox.up(project_of(c), hosts, service=_service(settings_of(c)))
+    report.show_sandbox(sandbox.status(project_of(c)))
 
 
 @fleet_task(help={"remove": "Delete .sandbox/ too: releases, keys and ports."})

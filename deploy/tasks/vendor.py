@@ -50,7 +50,9 @@ def fetch(c: Context, *, prune: bool = False, json: bool = False) -> None:
             _tell(emit, f"vendor/{file}: no lock names it; fab vendor.fetch --prune removes it")
         for file in done.pruned:
             _tell(emit, f"vendor/{file}: removed, no lock names it")
-        _tell(emit, f"vendor/: {len(done.fetched)} archives fetched, {len(done.present)} were there")
+        for file in done.replaced:
+            _tell(emit, f"vendor/{file}: replaced, its bytes were not the pinned ones")
+        _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
 
 
 @fleet_task(help=_LINES)
@@ -60,7 +62,7 @@ def check(c: Context, *, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
-        found = closure.check(closure.WorkTree(place.root), place.requirements)
+        found = closure.check(closure.WorkTree(place.root), place.requirements, place.python)
         _tell(emit, f"closed: {_summary(found)}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.bundle.repository import Repository
+from deploy.bundle.repository import Repository, next_free
 from deploy.errors import ExitCode, Refused
 
 HOSTILE = [
@@ -61,7 +61,11 @@ def test_a_missing_tag_names_the_nearest_and_how_to_get_it(project: Any) -> None
     with pytest.raises(Refused) as refused:
         Repository(project.folder).resolve("v1.2.O")
     assert "did you mean 'v1.2.0'?" in refused.value.why
-    assert "git fetch origin tag v1.2.O" in refused.value.next_step
+    assert "git fetch" not in refused.value.next_step
+    project.git("remote", "add", "upstream", "https://git.example.org/shop.git")
+    with pytest.raises(Refused) as refused:
+        Repository(project.folder).resolve("v1.2.O")
+    assert refused.value.next_step.startswith("git fetch upstream tag v1.2.O, or name another")
 
 
 def test_a_branch_of_the_same_name_has_no_say(project: Any) -> None:
@@ -171,7 +175,32 @@ def test_no_tag_on_head_says_how_to_tag(project: Any) -> None:
     with pytest.raises(Refused) as refused:
         Repository(project.folder).tag_on_head()
     assert refused.value.why == "HEAD has no tag"
-    assert "git tag -a" in refused.value.next_step
+    assert "git tag -a v2 " in refused.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("tags", "next_one"),
+    [
+        ([], "v1.0"),
+        (["v1.4.9", "v1.4.8"], "v1.4.10"),
+        (["v1.2", "v1.3", "v1.4"], "v1.5"),
+        (["2026-11-25"], "2026-11-26"),
+        (["v2.0-rc1"], "v2.0-rc2"),
+        (["stable"], "vX.Y"),
+    ],
+)
+def test_the_tag_that_is_suggested_is_free(tags: list[str], next_one: str) -> None:
+    """The command that is printed can be run as it stands."""
+    assert next_free(tags) == next_one
+
+
+def test_of_several_tags_on_head_the_final_one_is_proposed(project: Any) -> None:
+    """Not the candidate that became it."""
+    for tag in ("v1.9", "v2.0", "v2.0-rc1"):
+        project.tag(tag)
+    with pytest.raises(Refused) as refused:
+        Repository(project.folder).tag_on_head()
+    assert refused.value.next_step == "name the one to deploy: fab deploy:v2.0"
 
 
 def test_an_unfit_tag_on_head_is_named(project: Any) -> None:
@@ -204,7 +233,7 @@ def test_notices_tell_of_a_dirty_tree_and_another_head(project: Any) -> None:
     assert repository.notices(found) == ()
     project.write("app.py", "changed")
     project.write("new.py")
-    assert repository.notices(found) == ("the work tree has 2 uncommitted changes; v1 is deployed without them",)
+    assert repository.notices(found) == ("the work tree has uncommitted changes (2); v1 is deployed without them",)
     project.commit()
     assert repository.notices(found) == ("HEAD is not at v1; the tag is deployed, not what is checked out",)
 

@@ -329,3 +329,35 @@ def test_memory_changes_no_answer(project: Any, make_sdist: Any) -> None:
     for path in spoilt:
         path.write_text("{")
     assert project.problems() == first
+
+
+def next_step(project: Any) -> str:
+    """What a refused check says to do."""
+    with pytest.raises(Refused) as refused:
+        check(WorkTree(project.folder), "app", "3.11")
+    return refused.value.next_step
+
+
+def test_the_next_command_mends_what_is_wrong_and_no_more(project: Any, make_sdist: Any) -> None:
+    """Missing or altered files are fetched, strays removed; the pins move only where they are wrong."""
+    lib = make_sdist("lib", "1.0")
+    project.lock("lib\n", [lib])
+    path = project.folder / "vendor" / lib[0]
+    path.write_bytes(b"altered")
+    assert next_step(project) == "fab vendor.fetch"
+    (project.folder / "vendor" / "stray-1.0.tar.gz").write_bytes(b"x")
+    assert next_step(project) == "fab vendor.fetch --prune"
+    path.write_bytes(lib[1])
+    assert next_step(project) == "fab vendor.fetch --prune"
+    project.asked_path.write_text("lib\nmore\n")
+    assert next_step(project) == "fab vendor.lock && fab vendor.fetch --prune"
+
+
+def test_another_python_than_the_settings_ask_for_is_a_break(project: Any, make_sdist: Any) -> None:
+    """As a deploy would refuse it."""
+    project.lock("lib\n", [make_sdist("lib", "1.0")])
+    with pytest.raises(Refused) as refused:
+        check(WorkTree(project.folder), "app", "3.9")
+    assert refused.value.problems == (
+        "requirements/pylock.app.toml is locked for Python 3.11; the settings ask for 3.9",
+    )  # fmt: skip

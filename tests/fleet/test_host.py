@@ -45,7 +45,7 @@ def test_an_activate_that_failed_is_unchanged_only_where_the_host_says_so(
         error["switched"] = switched
     line: Any = Scripted({"ok": False, "error": error})
     (settings,) = fleet.stage(("web-1",)).hosts
-    host = Host(settings, Run("1", "tester", "deploy", "test", b"", ""), lambda _: None, _line=line)
+    host = Host(settings, Run("1", "tester", "deploy", "test", "--stage test", b"", ""), lambda _: None, _line=line)
     with pytest.raises(HostFailed) as caught:
         host.activate("v2-00000000")
     assert caught.value.outcome.outcome is outcome

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -326,3 +328,15 @@ def test_after_closing_nothing_is_sent_or_waited_for() -> None:
     assert ends[0].closed
     with pytest.raises(LinkLost, match="closed"):
         ask(line)
+
+
+def test_what_is_compressed_for_one_host_is_there_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet does not pay for it host by host; what does not get smaller travels as it is."""
+    packing = lines.Packing()
+    text, noise = b"text " * 1000, os.urandom(5000)
+    body, smaller = packing.body("a" * 64, text)
+    assert smaller
+    assert zlib.decompress(body) == text
+    monkeypatch.setattr(lines.zlib, "compress", None)
+    assert packing.body("a" * 64, text) == (body, True)
+    assert packing.body("b" * 64, b"PK\x03\x04" + noise) == (b"PK\x03\x04" + noise, False)

@@ -122,3 +122,28 @@ def test_sandbox_hosts(capsys: pytest.CaptureFixture[str]) -> None:
     report.show_sandbox([])
     report.show_stopped([host])
     assert capsys.readouterr().out == "no sandbox host; start three: fab sandbox.up\nstopped 1 host: sandbox-1\n"
+
+
+def test_hosts_that_differ_are_named_with_what_makes_them_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """A MIXED status says why; while somebody is at work, hosts may differ for a moment."""
+    hosts: list[dict[str, Any]] = [
+        {"host": name, "reachable": True, "current": live, "releases": [], "lock": None}
+        for name, live in (("web-1", NEW), ("web-2", OLD), ("web-3", NEW))
+    ]
+    answer = {"format": 1, "stage": "production", "exit_code": 4, "hosts": hosts}
+    report.show_status(answer, json=False)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "the hosts differ: v10-aaaaaaaa on web-1, web-3; v9-aaaaaaaa on web-2",
+        "next: fab deploy:TAG --stage production makes them one, or fab rollback:TAG --stage production",
+    ]
+    hosts[0]["lock"] = {"by": "ann", "verb": "deploy"}
+    report.show_status(answer, json=False)
+    assert "differ" not in capsys.readouterr().out
+
+
+def test_a_next_command_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half of a command cannot be typed."""
+    step = "ssh -i " + "/a/long/way" * 30 + " deploy@web-1"
+    host = {"host": "web-1", "reachable": False, "error": "refused", "next_step": step, "releases": []}
+    report.show_status({"format": 1, "stage": "s", "exit_code": 4, "hosts": [host]}, json=False)
+    assert f"web-1: next: {step}\n" in capsys.readouterr().out

@@ -118,7 +118,7 @@ class Host:
         return where | {
             "restart": f"{supervisor} restart",
             "stop": f"{supervisor} stop",
-            "health": {"url": f"{self.url}healthz", "interval_s": 0.1, "timeout_s": 5, "successes": 2},
+            "health": {"url": f"{self.url}healthz", "interval_s": 0.1, "timeout_s": 8, "successes": 2},
         }
 
     def prepare(self) -> None:

@@ -213,7 +213,7 @@ def test_silence_while_waiting_for_an_answer_is_a_loss() -> None:
 
     began = time.monotonic()
     assert lost(far, silence_s=0.5) == "nothing heard for 0.5 s"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_heartbeats_keep_a_slow_answer_alive() -> None:
@@ -222,17 +222,17 @@ def test_heartbeats_keep_a_slow_answer_alive() -> None:
     def far(end: FarEnd) -> None:
         end.greet()
         end.request()
-        for number in range(10):
+        for number in range(25):
             end.say(framing.pack(framing.BEAT))
             end.say(framing.pack_json({"t": "event", "step": str(number)}))
             time.sleep(0.1)
         end.answer()
         wait(end)
 
-    line, events = Line(FarEnd(far), silence_s=0.5), list[Any]()
+    line, events = Line(FarEnd(far), silence_s=2), list[Any]()
     line.greet(PROGRAM)
     ask(line, events)
-    assert [event["step"] for event in events] == [str(number) for number in range(10)]
+    assert [event["step"] for event in events] == [str(number) for number in range(25)]
 
 
 @pytest.mark.parametrize(

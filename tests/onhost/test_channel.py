@@ -109,7 +109,7 @@ def test_silence_ends_the_line() -> None:
         began = time.monotonic()
         with pytest.raises(LineLost, match="nothing heard"):
             made.channel.take()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
     finally:
         made.close()
 
@@ -117,9 +117,9 @@ def test_silence_ends_the_line() -> None:
 def test_heartbeats_keep_it_alive_and_are_sent_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each side tells the other that it is there, also while it works."""
     monkeypatch.setattr(channels, "BEAT_EVERY_S", 0.05)
-    made = Ends(silence_s=0.4)
+    made = Ends(silence_s=2)
     try:
-        for _ in range(10):
+        for _ in range(25):
             made.say(framing.pack(framing.BEAT))
             time.sleep(0.1)
             made.channel.check()
@@ -132,7 +132,7 @@ def test_heartbeats_keep_it_alive_and_are_sent_too(monkeypatch: pytest.MonkeyPat
 
 def test_a_stalled_disk_is_not_a_dead_line() -> None:
     """Whoever takes the pieces stands still for longer than the silence that counts as death; then all of them come."""
-    made = Ends(silence_s=0.5)
+    made = Ends(silence_s=2)
     pieces, size = 150, 10_000
 
     def sender() -> None:
@@ -142,7 +142,7 @@ def test_a_stalled_disk_is_not_a_dead_line() -> None:
     thread = threading.Thread(target=sender, daemon=True)
     thread.start()
     try:
-        time.sleep(1.5)
+        time.sleep(4)
         assert thread.is_alive()
         assert made.channel.is_alive()
         assert sum(map(len, made.channel.blob(pieces * size))) == pieces * size

@@ -243,7 +243,7 @@ def test_what_check_raises_ends_the_wait(server: Server) -> None:
 
 def hang(handler: http.server.BaseHTTPRequestHandler) -> None:
     """Say nothing for a while."""
-    time.sleep(4)
+    time.sleep(15)
 
 
 def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -251,7 +251,7 @@ def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "100")
     handler.end_headers()
-    for _ in range(40):
+    for _ in range(100):
         handler.wfile.write(b"x")
         handler.wfile.flush()
         time.sleep(0.1)
@@ -263,7 +263,7 @@ def test_a_slow_answer_does_not_outlast_the_deadline(server: Server, slowly: Say
     server.say = slowly
     began = time.monotonic()
     assert not wait(at(server, timeout_s=0.5)).ok
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,11 @@ with report.sink(json=False, verbose=False) as emit:
     emit(FleetStep("stage", "started"))
     for host in hosts:
         emit(HostBytes(host, 24_000_000, 48_000_000))
-    time.sleep(0.4)
+    time.sleep(1.0)
     for host in hosts:
         emit(HostBytes(host, 48_000_000, 48_000_000))
         emit(HostStep(host, "build [red]Django\\x1b[31m", "started"))
-    time.sleep(0.4)
+    time.sleep(1.0)
     emit(HostStep("web-1", "health", "failed", "HTTP 500\\n\\x1b]0;owned\\x07", 1.5))
     emit(RunEnded("deploy", "production", 3, "returned", 2.0, next_step="fab status", tag="v1.1"))
 """

@@ -179,14 +179,12 @@ def greeting(version: str = "1.0", files: Mapping[str, str] | None = None) -> Pa
 
 @functools.cache
 def toolchain_wheels(python: str) -> tuple[Path, ...]:
-    """The wheels of pip and virtualenv for one Python, from this repository itself. Raises FileNotFoundError."""
+    """The wheels of pip and virtualenv for one Python: vendored, or what ./bootstrap test fetched of older ones."""
+    folders = ("vendor", "demo/vendor", f".venv-test/toolchains/{python}")
     found: list[Path] = []
     for name, version in toolchain(python).items():
-        matching = [*REPOSITORY.glob(f"*/vendor/{name.replace('-', '_')}-{version}-*.whl")]
-        matching += REPOSITORY.glob(f"vendor/{name.replace('-', '_')}-{version}-*.whl")
-        if not matching:
-            raise FileNotFoundError(f"{name} {version}, the toolchain of Python {python}, is not in vendor/")
-        found.append(matching[0])
+        file = f"{name.replace('-', '_')}-{version}-*.whl"
+        found.append(next(path for folder in folders for path in (REPOSITORY / folder).glob(file)))
     return tuple(found)
 
 

@@ -57,7 +57,7 @@ def test_unhealthy_on_one_host_returns_each_to_its_own_release(fleet: Callable[.
         ended = made.fab("deploy:v3")
     assert ended.code == 3, ended.text
     assert set(ended.outcomes.values()) == {"returned"}
-    assert "web-3: health: not healthy within 5 s: HTTP 500" in ended.problems
+    assert "web-3: health: not healthy within 8 s: HTTP 500" in ended.problems
     assert [host.current for host in made.hosts] == before
     assert made.live() == ["v1", "v2", "v2"]
     assert any(one["bad"] for one in made.fab("releases").document["hosts"][0]["releases"] if one["tag"] == "v3")

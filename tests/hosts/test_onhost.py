@@ -18,7 +18,7 @@ from deploy.link.pipe import LinkLost
 from deploy.wire.manifest import Manifest, TreeFile
 from deploy.wire.names import Sha256, sha256
 from tests.hosts.openssh import remove
-from tests.hosts.projects import Project, toolchain_wheels, wheel
+from tests.hosts.projects import Project, wheel
 
 MINORS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 SETTINGS: dict[str, Any] = {
@@ -105,10 +105,6 @@ def _manifest(version: str, tag: str, contents: dict[Sha256, bytes], **parts: An
 def test_the_whole_conversation(python: tuple[str, str], root: Path, tmp_path: Path) -> None:
     """Hello, lock, offer, blobs, stage, activate, confirm, roll back, prune: the same answers on every Python."""
     version, path = python
-    try:
-        toolchain_wheels(version)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
     first, contents = manifest_of(tmp_path, version, "v1")
     second, more = manifest_of(tmp_path, version, "v2")
     one = Conversation(path, root)

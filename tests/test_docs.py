@@ -74,6 +74,7 @@ def test_the_table_of_commands_is_complete() -> None:
     documented = {task: {f"--{word}" for word in re.findall(r"[a-z]+", options)} for task, options in rows}
     for task in ("deploy", "rollback", "verify"):  # told by [:TAG]
         documented[task].add("--tag")
+        documented["vendor.why"].add("--name")  # told by NAME
     assert documented == flags_by_task()
 
 

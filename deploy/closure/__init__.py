@@ -9,7 +9,7 @@ from __future__ import annotations
 from .fetching import Fetched, fetch
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
-from .proof import check, read
+from .proof import check, read, why
 from .source import Source, WorkTree
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "fetch",
     "lock",
     "read",
+    "why",
 ]

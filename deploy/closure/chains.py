@@ -38,6 +38,21 @@ def holes(lock: Lock, target: LockTarget, roots: Sequence[Root], known: Mapping[
     return search.found()
 
 
+def reasons(
+    lock: Lock, target: LockTarget, roots: Sequence[Root], known: Mapping[str, Metadata], name: str
+) -> list[str]:
+    """Every requirement of one target that asks for a package, each behind the shortest chain to who states it::
+
+    requirements/app.in:3 -> celery >=5: 5.7.0
+    celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0
+    """
+    search = _Search(lock, target, known)
+    search.installed(roots)
+    search.toolchain()
+    search.builds()
+    return search.met(name)
+
+
 @dataclass(frozen=True)
 class _Want:
     """One requirement and the chain that leads to it; ``where`` places one that a person wrote."""
@@ -57,6 +72,7 @@ class _Search:
         self._rules = TargetRules(target.python, target.python_full, target.platform, target.glibc)
         self._lines: dict[str, None] = {}
         self._reached: dict[str, Chain] = {}
+        self._met: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._versions: defaultdict[str, list[str]] = defaultdict(list)
         for archive in lock.archives.values():
             if archive.version not in self._versions[archive.name]:
@@ -65,6 +81,9 @@ class _Search:
     def found(self) -> list[str]:
         several = len(self._lock.targets) > 1
         return [f"{self._target.name}: {line}" if several else line for line in self._lines]
+
+    def met(self, name: str) -> list[str]:
+        return list(self._met[name])
 
     def installed(self, roots: Sequence[Root]) -> None:
         """Walk the run-time closure from what people wrote."""
@@ -145,14 +164,15 @@ class _Search:
             self._add((*chain, name), f"asks for {requirement.url}; nothing but vendor/ is used")
             return pins.get(name)
         archive = pins.get(name)
+        asked = f"{name} {requirement.specifier}".strip()
         if archive is not None and requirement.specifier.contains(archive.version, prereleases=True):
+            self._met[name][" -> ".join((*chain, asked)) + f": {archive.version}"] = None
             return archive
         have = sorted(self._versions[name], key=Version)
         if any(requirement.specifier.contains(version, prereleases=True) for version in have):
             problem = "in vendor/, but not locked for this place"
         else:
             problem = "not in vendor/"
-        asked = f"{name} {requirement.specifier}".strip()
         self._add((*chain, asked), problem + (f" (have {', '.join(have)})" if have else ""))
         return None
 

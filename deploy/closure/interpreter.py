@@ -44,9 +44,9 @@ def find(python: str) -> FoundPython:
         if found is not None:
             return found
     raise Refused(
-        "Nothing was locked.",
-        f"python{python} is not on this machine's PATH: markers are judged by the Python that hosts run",
-        f"install python{python} (or name it in SEALED_DEPLOY_PYTHONS), on Linux, and run fab vendor.lock again",
+        "Nothing was changed.",
+        f"python{python} is not on this machine's PATH: a closure is judged by the Python that hosts run",
+        f"install python{python} (or name it in SEALED_DEPLOY_PYTHONS), on Linux, and run the same command again",
     )
 
 

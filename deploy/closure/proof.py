@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
+from packaging.utils import canonicalize_name
+
 from deploy.errors import Refused
 
 from . import lines, lockfile, memory, metadata
-from .chains import holes
+from .chains import holes, reasons
 from .lockfile import BadLock
 from .model import Archive, Lock
 from .source import Source
@@ -67,6 +69,28 @@ def check(source: Source, requirements: str, python: str | None = None) -> Lock:
         next_step += " --prune" if strays else ""
         raise _refused(requirements, f"{count} in the closure", next_step, problems)
     return lock
+
+
+def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]:
+    """Every chain that needs a package, by target, run-time and ``[build]``. Raises Refused where nothing does.
+
+    Archives that are not there, or are altered, are judged by what the lock recorded of them.
+    """
+    lock = read(source, requirements)
+    asked, _ = _asked(source, lock)
+    known, _, _ = _archives(source, lock.archives.values())
+    wanted = canonicalize_name(name)
+    found = {target.name: reasons(lock, target, asked.roots, known, wanted) for target in lock.targets}
+    if not any(found.values()):
+        from deploy.settings.section import did_you_mean  # ./bootstrap checks before there is a YAML reader
+
+        names = sorted({archive.name for archive in lock.archives.values()})
+        raise Refused(
+            "Nothing was changed.",
+            f"nothing in requirements/{requirements} needs {wanted}{did_you_mean(wanted, names)}",
+            "fab vendor.why NAME with a name that the lock knows",
+        )
+    return found
 
 
 def _asked(source: Source, lock: Lock) -> tuple[lines.Asked, list[str]]:

@@ -1,4 +1,4 @@
-"""``fab vendor.lock``, ``vendor.fetch`` and ``vendor.check``: the closure of the working tree. Parse, call, return."""
+"""``fab vendor.*``: the closure of the working tree, locked, fetched, checked, explained, proven."""
 
 from __future__ import annotations
 
@@ -64,6 +64,36 @@ def check(c: Context, *, json: bool = False) -> None:
     with _told(json=json) as emit:
         found = closure.check(closure.WorkTree(place.root), place.requirements, place.python)
         _tell(emit, f"closed: {_summary(found)}")
+
+
+@fleet_task(help={"name": "The package.", **_LINES})
+def why(c: Context, name: str, *, json: bool = False) -> None:
+    """Show every chain that needs a package, run-time and [build], down to what somebody wrote."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        found = closure.why(closure.WorkTree(place.root), place.requirements, name)
+        for target, chains in found.items():
+            for chain in chains:
+                _tell(emit, f"{target}: {chain}" if len(found) > 1 else chain)
+
+
+@fleet_task(help={"twice": "Build everything a second time and name the wheels whose bytes differ.", **_LINES})
+def prove(c: Context, *, twice: bool = False, json: bool = False) -> None:
+    """Build and install the whole closure here, sealed and from an empty store, and compare it with the lock."""
+    from deploy import proving
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        proof = proving.prove(place.root, place.requirements, place.python, emit, twice=twice)
+        for wheel, attempts in proof.attempts.items():
+            _tell(emit, f"{wheel}: its build tried to reach the network, and was refused: {'; '.join(attempts)}")
+        for wheel in proof.differing or ():
+            _tell(emit, f"{wheel}: came out with other bytes the second time: its build is not reproducible")
+        again = "" if proof.differing is None else f"; not reproducible: {len(proof.differing)}"
+        took = f"{proof.elapsed_s:.0f} s, builds sealed by {proof.sealed}{again}"
+        _tell(emit, f"proven for {proof.target}: {len(proof.packages)} packages as locked, {took}")
 
 
 @dataclass(frozen=True)

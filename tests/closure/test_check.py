@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.closure import WorkTree, check, read
+from deploy.closure import WorkTree, check, read, why
 from deploy.errors import Refused
 
 
@@ -361,3 +361,22 @@ def test_another_python_than_the_settings_ask_for_is_a_break(project: Any, make_
     assert refused.value.problems == (
         "requirements/pylock.app.toml is locked for Python 3.11; the settings ask for 3.9",
     )  # fmt: skip
+
+
+def test_why_shows_every_chain_that_needs_a_package(project: Any, make_sdist: Any) -> None:
+    """Run-time and build-time, each behind the shortest chain to who states it; spelled in any way."""
+    scm = make_sdist("setuptools-scm", "7.1.0")
+    celery = make_sdist("celery", "5.7.0", ["python-dateutil", "six"])
+    dateutil = make_sdist("python-dateutil", "2.9.0", ["six>=1.5"], ["setuptools-scm<8"])
+    project.lock("celery\nsix\n", [make_sdist("six", "1.17.0"), celery, dateutil], {dateutil[0]: [scm]})
+    assert why(WorkTree(project.folder), "app", "Six") == {
+        "python3.11-linux_x86_64": [
+            "requirements/app.in:2 -> six: 1.17.0",
+            "celery 5.7.0 -> six: 1.17.0",
+            "celery 5.7.0 -> python-dateutil 2.9.0 -> six >=1.5: 1.17.0",
+        ]
+    }
+    (chain,) = why(WorkTree(project.folder), "app", "setuptools_scm")["python3.11-linux_x86_64"]
+    assert chain == "celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0"
+    with pytest.raises(Refused, match=r"nothing in requirements/app needs celeri; did you mean 'celery'\?"):
+        why(WorkTree(project.folder), "app", "celeri")

@@ -1,0 +1,102 @@
+"""``vendor.prove``: build and install a whole closure here, sealed, in a throw-away folder, by the hosts' own program.
+
+From an empty store each time, so that nothing built earlier can stand in for what the closure lacks; the host program
+compares what is installed with the lock. Contacts no host and no index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy import closure
+from deploy.closure import Lock, interpreter, plan
+from deploy.errors import Failed, Refused
+from deploy.events import Emit, HostStep
+from deploy.link import here
+
+HERE = "here"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What building everything showed.
+
+    ``attempts``: by wheel, what its build tried on a network and was refused. ``differing``: wheels that came out with
+    other bytes the second time; None where they were built once.
+    """
+
+    lock: Lock
+    target: str
+    packages: Mapping[str, str]
+    sealed: str
+    attempts: Mapping[str, list[str]]
+    differing: tuple[str, ...] | None
+    elapsed_s: float
+
+
+def prove(root: Path, requirements: str, python: str, emit: Emit, *, twice: bool = False) -> Proof:
+    """Check, build and install ``requirements/NAME`` for ``python`` on this machine; ``twice`` compares the wheels.
+
+    Raises Refused where the closure is not closed or no target is this machine, Failed where it does not build.
+    """
+    began = time.monotonic()
+    lock = closure.check(closure.WorkTree(root), requirements, python)
+    found = interpreter.find(python)
+    machine = "linux_" + platform.machine()
+    fitting = (one for one in plan.targets(lock) if one.python == python and one.platform in ("any", machine))
+    target = next(fitting, None)
+    if target is None:
+        known = ", ".join(one.name for one in lock.targets)
+        why = f"this machine, {machine}, is none of the lock's targets: {known}"
+        raise Refused("Nothing was built.", why, "prove it on such a machine")
+    wanted = here.Closure("prove", requirements, target, plan.archives(lock), root / "vendor")
+    facts = [_staged(wanted, str(found.path), emit) for _ in range(2 if twice else 1)]
+    first, last = facts[0], facts[-1]
+    return Proof(
+        lock=lock,
+        target=target.name,
+        packages=first["packages"],
+        sealed=first["sealed"],
+        attempts=first["attempts"],
+        differing=tuple(name for name in first["wheels"] if first["wheels"][name] != last["wheels"].get(name))
+        if twice
+        else None,
+        elapsed_s=time.monotonic() - began,
+    )
+
+
+def _staged(wanted: here.Closure, python: str, emit: Emit) -> dict[str, Any]:
+    def tell(event: Mapping[str, Any]) -> None:
+        data: Mapping[str, Any] = event.get("data") or {}
+        elapsed_s = float(data.get("elapsed_s") or 0)
+        emit(HostStep(HERE, str(event["step"]), event["state"], str(event.get("detail") or ""), elapsed_s, data))
+
+    with _throw_away() as folder:
+        try:
+            return here.stage(wanted, python, folder / "root", tell)[1]
+        except here.NotStaged as error:
+            what = "The closure does not build from an empty store; nothing was changed."
+            step = error.next_step or "mend the closure, then: fab vendor.prove"
+            raise Failed(what, error.why, step, problems=error.log) from error
+
+
+@contextlib.contextmanager
+def _throw_away() -> Generator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="sealed-deploy-prove-"))
+    try:
+        yield folder
+    finally:
+        for inner, _, _ in os.walk(folder):  # a staged release has no write bits
+            with contextlib.suppress(OSError):
+                Path(inner).chmod(stat.S_IRWXU)
+        shutil.rmtree(folder, ignore_errors=True)

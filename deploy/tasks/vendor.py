@@ -74,9 +74,9 @@ def why(c: Context, name: str, *, json: bool = False) -> None:
     place = _place(c)
     with _told(json=json) as emit:
         found = closure.why(closure.WorkTree(place.root), place.requirements, name)
-        for target, chains in found.items():
-            for chain in chains:
-                _tell(emit, f"{target}: {chain}" if len(found) > 1 else chain)
+        for chain in dict.fromkeys(chain for chains in found.values() for chain in chains):
+            targets = [target for target, chains in found.items() if chain in chains]
+            _tell(emit, chain if len(targets) == len(found) else f"{', '.join(targets)}: {chain}")
 
 
 @fleet_task(help={"twice": "Build everything a second time and name the wheels whose bytes differ.", **_LINES})

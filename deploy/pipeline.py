@@ -148,7 +148,7 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     manifest = bundle.manifest
     release = manifest.release_id
     run.connect(phases)
-    targets = phases.everywhere("preflight", lambda host: preflight.target_for(host, manifest, restage=restage))
+    targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
     phases.lock(wait_s)
     offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
     sizes = manifest.sizes

@@ -12,7 +12,7 @@ import pytest
 from deploy.errors import Failed, Refused
 from deploy.events import Event, HostStep
 from deploy.proving import prove
-from tests.hosts.projects import Project, greeting
+from tests.hosts.projects import TINYLIB, Project, greeting, sdist
 
 pytestmark = pytest.mark.slow
 PYTHON = sysconfig.get_python_version()
@@ -82,3 +82,16 @@ def test_a_hole_is_refused_before_anything_is_built(project: Project) -> None:
     with pytest.raises(Refused, match="1 break in the closure"):
         prove(project.folder, "app", PYTHON, events.append)
     assert events == []
+
+
+def test_a_backend_may_call_its_tools_by_name(project: Project) -> None:
+    """As meson-python and others do: what the build environment installs as a command is on PATH."""
+    tool = {
+        "tinytool.py": "def main(): print('made')\n",
+        "entry_points.txt": "[console_scripts]\ntinytool = tinytool:main\n",
+    }
+    builder = sdist("tinybuild", "1.0", files=tool)
+    step = "import subprocess; assert subprocess.run(['tinytool'], capture_output=True).stdout == b'made\\n'"
+    package = greeting("2.0", {"build-step.py": step})
+    project.closure("greeting\n", [TINYLIB, package], {"tinylib": [builder], "greeting": [builder]})
+    assert run(project)[0].packages == {"greeting": "2.0", "tinylib": "1.0"}

@@ -18,7 +18,7 @@ _PROBE = (
     "import json,os,platform,sys,sysconfig;print(json.dumps({'full':platform.python_version(),"
     "'short':'%d.%d'%sys.version_info[:2],'implementation':sys.implementation.name,"
     "'platform':sysconfig.get_platform().replace('-','_').replace('.','_'),"
-    "'folders':[sys.prefix,sys.base_prefix,sys.base_exec_prefix,os.path.dirname(os.path.realpath(sys.executable))]}))"
+    "'path':sys.executable,'folders':[sys.prefix,sys.base_prefix,sys.base_exec_prefix,os.path.dirname(os.path.realpath(sys.executable))]}))"
 )
 
 
@@ -66,4 +66,4 @@ def _probe(candidate: Path, python: str) -> FoundPython | None:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     fits = said["short"] == python and said["implementation"] == "cpython" and said["platform"].startswith("linux_")
-    return FoundPython(candidate, said["full"], said["platform"], tuple(said["folders"])) if fits else None
+    return FoundPython(Path(said["path"]), said["full"], said["platform"], tuple(said["folders"])) if fits else None

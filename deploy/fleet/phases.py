@@ -233,6 +233,8 @@ class Phases:
 def _recovered(found: Mapping[str, Any]) -> str:
     if found.get("do") == "end":
         return f"ended {len(found['pids'])} processes of a {found['kind']} it left running"
+    if found.get("do") == "sweep":
+        return f"deleted {found['release']}, which was half made"
     if "outcome" in found:
         return f"the unconfirmed switch to {found['release']} was settled: {found['outcome']}"
     return f"{found['do']} {found['release']} ({found['why']})"

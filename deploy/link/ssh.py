@@ -119,6 +119,9 @@ class SshPipe:
         transport = connection.transport
         if transport is None:  # pragma: no cover - open() either sets it or raises
             raise LinkLost("the connection has no transport", reached=False)
+        if self._closed.is_set():
+            self.close()
+            raise LinkLost("closed", reached=False)
         for hop in _hops(connection):
             _tune(hop, address.silence_s)
         # Paramiko waits for the answer to an exec without a deadline: for ever where sshd is stopped.
@@ -280,7 +283,8 @@ def _open(connection: Connection, address: Address, closed: threading.Event) -> 
                     f"{_by_hand(address, connection)}  # from this machine, to see why",
                     reached=False,
                 ) from error
-            closed.wait(attempt * (0.2 + random.random()))  # noqa: S311 - jitter, not a secret
+            if closed.wait(attempt * (0.2 + random.random())):  # noqa: S311 - jitter, not a secret
+                raise LinkLost("closed", reached=False) from error
 
 
 def _may_pass(error: Exception) -> bool:

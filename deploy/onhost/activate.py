@@ -184,16 +184,7 @@ def probe_live(session: Session, context: Context, release: Release, operator: O
 
 def _bring_up(session: Session, context: Context, release: Release, operator: Operator, *, tries: int = 1) -> str:
     if operator.get("restart"):
-        while True:
-            tries -= 1
-            try:
-                _command(session, context, release, operator["restart"], "restart")
-                break
-            except StepFailed as failure:
-                if tries <= 0:
-                    raise
-                session.tell("restart", "warned", "%s; again in %g s" % (failure.cause, RETURN_PAUSE_S))
-                time.sleep(RETURN_PAUSE_S)
+        _command(session, context, release, operator["restart"], "restart", tries=tries)
         session.book.append("restarted", release=release.id)
     return _healthy(session, context, release, operator)
 
@@ -239,12 +230,21 @@ def _ask(session: Session, context: Context, release: Release, operator: Operato
     return Answer(finished.ok, "command: " + (finished.cause() if not finished.ok else "exit status 0"))
 
 
-def _command(session: Session, context: Context, release: Release, command: Mapping[str, Any], step: str) -> None:
+def _command(
+    session: Session, context: Context, release: Release, command: Mapping[str, Any], step: str, *, tries: int = 1
+) -> None:
+    """Run one; where it ends by itself and badly, again after a pause, ``tries`` times at most. Raises StepFailed."""
     with session.step(step, str(command["run"])):
-        finished = hooks.configured(session, context, release.manifest, _configured(command, step))
-        if not finished.ok:
+        while True:
+            finished = hooks.configured(session, context, release.manifest, _configured(command, step))
+            if finished.ok:
+                return
+            tries -= 1
             cause = "%s command `%s`: %s" % (step, command["run"], finished.cause())
-            raise StepFailed(step, cause, "run it by hand on the host to see why", finished.tail(40))
+            if tries <= 0 or finished.timed_out or finished.left:
+                raise StepFailed(step, cause, "run it by hand on the host to see why", finished.tail(40))
+            session.tell(step, "warned", "%s; again in %g s" % (cause, RETURN_PAUSE_S))
+            time.sleep(RETURN_PAUSE_S)
 
 
 def _stop(session: Session, context: Context, release: ReleaseId, operator: Operator) -> None:

@@ -121,8 +121,11 @@ class Children:
                     self._journal.note("child-done", child=noted["seq"])
             code = -signal.SIGKILL if child.returncode is None else child.returncode
             seconds = time.monotonic() - began
-            # The command itself is left out: pip opens an internet socket even with --no-index.
-            attempts = watch.attempts(but_by=child.pid) if watch else ()
+            attempts: Tuple[str, ...] = ()
+            if watch:
+                watch.stop()  # what it still holds is counted
+                # The command itself is left out: pip opens an internet socket even with --no-index.
+                attempts = watch.attempts(but_by=child.pid)
             return Finished(code, _output(log), timed_out, seconds, tuple(map(describe, left)), attempts)
         finally:
             if watch:

@@ -68,11 +68,12 @@ def compile_folder(sealer: Sealer, python: Path, folder: Path) -> None:
     the clock says; with it in place nothing is ever written into a release later.
     """
     code = (
-        "import compileall,os,py_compile,sys;os.chdir(sys.argv[1]);"
+        "import compileall,multiprocessing,os,py_compile,sys;os.chdir(sys.argv[1]);"
+        "multiprocessing.set_start_method('spawn');"  # forkserver, the default since 3.12, wants a unix socket
         "compileall.compile_dir('.',quiet=2,workers=0,invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
     )
     finished = sealer.run([str(python), "-I", "-S", "-c", code, str(folder)], "compile", into=folder)
-    if finished.timed_out or finished.code < 0:
+    if not finished.ok:  # what does not compile is no reason: only compileall itself failing is
         raise StepFailed("compile", finished.cause(), "", finished.tail())
 
 

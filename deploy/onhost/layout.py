@@ -102,7 +102,7 @@ class Layout:
         for folder in (self.releases, self.shared, self.state):
             if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
                 found.append("%s must be a real directory" % folder)
-            elif folder.exists() and folder.stat().st_uid != os.geteuid():
+            elif folder != self.shared and folder.exists() and folder.stat().st_uid != os.geteuid():
                 mend = "as root: chown -R -h %s '%s'" % (user_name(), folder)
                 found.append("%s belongs to somebody else (%s)" % (folder, mend))
         return found

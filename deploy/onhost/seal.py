@@ -7,7 +7,8 @@ socket() answers ENETUNREACH for every family but AF_NETLINK: ERRNO rather than 
 socket even with --no-index. AF_UNIX is denied too: a bus or an agent of the same user would go out for it; pipes and
 socketpair() stay, but for datagrams, since one of a pair could send to any other socket's name. io_uring could open
 sockets past the filter, ptrace and its like could make another process do it: denied; so is every system call of
-another ABI of the same machine (i386, x32), numbered differently.
+another ABI of the same machine (i386, x32), numbered differently; and so is a listener of its own (seccomp(2)), by
+which a process whose watch has ended could answer its own calls, and let them through.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _SET_MODE_FILTER, _FILTER_FLAG_NEW_LISTENER = 1, 1 << 3
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
 
-# Classic BPF (linux/filter.h): load word, and, jump if equal / greater or equal, return.
-_LD, _AND, _JEQ, _JGE, _RET = 0x20, 0x54, 0x15, 0x35, 0x06
+# Classic BPF (linux/filter.h): load word, and, jump if equal / greater or equal / any bit set, return.
+_LD, _AND, _JEQ, _JGE, _JSET, _RET = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _USER_NOTIF = 0x7FFF0000, 0x00050000, 0x7FC00000
 _NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
-_TYPE_MASK, _SOCK_DGRAM = 0xF, 2
+_TYPE_MASK, _SOCK_STREAM, _SOCK_SEQPACKET = 0xF, 1, 5
 
 
 class _Numbers(NamedTuple):
@@ -139,10 +140,16 @@ def _program(numbers: _Numbers, *, watched: bool) -> List[Tuple[int, int, int, i
     for number in (_IO_URING_SETUP, _PIDFD_GETFD, *numbers.others):
         body += [(_JEQ, 0, 1, number), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
     body += [
-        (_JEQ, 0, 5, numbers.socketpair),
+        (_JEQ, 0, 4, numbers.seccomp),
+        (_LD, 0, 0, _ARG1),
+        (_JSET, 0, 1, _FILTER_FLAG_NEW_LISTENER),
+        (_RET, 0, 0, _ERRNO | errno.EBUSY),
+        (_RET, 0, 0, _ALLOW),
+        (_JEQ, 0, 6, numbers.socketpair),
         (_LD, 0, 0, _ARG1),
         (_AND, 0, 0, _TYPE_MASK),
-        (_JEQ, 0, 1, _SOCK_DGRAM),
+        (_JEQ, 2, 0, _SOCK_STREAM),
+        (_JEQ, 1, 0, _SOCK_SEQPACKET),
         (_RET, 0, 0, deny),
         (_RET, 0, 0, _ALLOW),
         (_JEQ, 1, 0, numbers.socket),

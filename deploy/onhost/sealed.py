@@ -55,10 +55,11 @@ class Sealer:
         *,
         find: Optional[Path] = None,
         into: Optional[Path] = None,
+        tools: Optional[Path] = None,
     ) -> Finished:
         """Run the vendored pip under ``python``, which need not have one. Never raises for a non-zero exit."""
         runner = str(self.toolchain / "pip" / "__pip-runner__.py")
-        return self.run([python, "-I", runner, *arguments], label, find=find, into=into)
+        return self.run([python, "-I", runner, *arguments], label, find=find, into=into, tools=tools)
 
     def module(self, name: str, arguments: Sequence[str], label: str, *, into: Path) -> Finished:
         """Run a module of the toolchain under the host's own interpreter."""
@@ -66,10 +67,17 @@ class Sealer:
         return self.run(words, label, into=into)
 
     def run(
-        self, argv: Sequence[str], label: str, *, find: Optional[Path] = None, into: Optional[Path] = None
+        self,
+        argv: Sequence[str],
+        label: str,
+        *,
+        find: Optional[Path] = None,
+        into: Optional[Path] = None,
+        tools: Optional[Path] = None,
     ) -> Finished:
         """Run any sealed command inside the work directory; it may write there, and below ``into``.
 
+        ``tools`` comes first on PATH: backends such as meson-python call theirs by name (PEP 517 leaves it open).
         What of its descendants tried to reach a network is told, also where they made nothing of the refusal.
         """
         user = build_user(self.session)
@@ -77,7 +85,7 @@ class Sealer:
             Command(
                 argv=argv,
                 cwd=str(self.work),
-                env=self._environment(find),
+                env=self._environment(find, tools),
                 deadline_s=self.session.policy.step_s,
                 kind="build",
                 label=label,
@@ -103,7 +111,7 @@ class Sealer:
         write = [str(self.work), *([str(into)] if into else [])]
         return {"hide": [path for path in hide if path != "/"], "read": read, "write": write}
 
-    def _environment(self, find: Optional[Path]) -> Dict[str, str]:
+    def _environment(self, find: Optional[Path], tools: Optional[Path]) -> Dict[str, str]:
         env = environment(
             HOME=str(self.work / "home"),
             TMPDIR=str(self.work / "tmp"),
@@ -124,6 +132,8 @@ class Sealer:
             UV_OFFLINE="1",
         )
         env[BUILD_MARK] = str(self.session.layout.root)
+        if tools is not None:
+            env["PATH"] = "%s:%s" % (tools, env["PATH"])
         return env
 
 

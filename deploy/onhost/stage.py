@@ -53,12 +53,17 @@ def is_present(session: Session, manifest: Manifest) -> bool:
     if not marker.is_complete(session.layout, release):
         return False
     with session.step("verify", release):
-        wrong = _rotten(session, manifest) or _too_weak(session, manifest)
+        wrong = _rotten(session, manifest)
+        weak = "" if wrong else _too_weak(session, manifest)
+        if weak:
+            wrong = [weak]
         if not wrong:
             session.verified.add(release)
             return True
         if session.layout.link_target(session.layout.current) == release:
             cause = "%s is live and no longer as it was staged: %s" % (release, "; ".join(wrong[:5]))
+            if weak:
+                cause = "%s is live and was %s" % (release, weak)
             raise StepFailed("verify", cause, "deploy or roll back to another tag, then deploy this one again")
         session.book.append("swept", release=release, cause="; ".join(wrong[:5]))
         remove_tree(session.layout.release(release))
@@ -72,11 +77,11 @@ def _rotten(session: Session, manifest: Manifest) -> List[str]:
         return [str(error)]
 
 
-def _too_weak(session: Session, manifest: Manifest) -> List[str]:
+def _too_weak(session: Session, manifest: Manifest) -> str:
     """A release that was built under a weaker seal than the operator accepts now is staged anew."""
     sealed = marker.read(session.layout, manifest.release_id).facts.get("sealed", "kernel")
     accepted = sealed == "kernel" or session.policy.accept_seal == "pip"
-    return [] if accepted else ["built under the seal %s, which `accept_seal` does not accept" % sealed]
+    return "" if accepted else "built under the seal %s, which `accept_seal` does not accept" % sealed
 
 
 def needed(session: Session, manifest: Manifest, target: Target) -> List[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from typing import Any, List, Mapping, Optional
+from typing import Any, List, Mapping, NamedTuple, Optional
 
 from .children import Command, environment
 from .layout import user_name
@@ -17,42 +17,53 @@ _ASK_S = 20.0
 
 
 def refusals(session: Session, operator: Mapping[str, Any]) -> List[str]:
-    """Every command of the operator's settings that needs sudo and would not get it, with what root must do."""
+    """Every command of the operator's settings that sudo says it would not run, with what root must do.
+
+    Only plain ``sudo -n [-u USER] [--] PROGRAM ...`` is judged, and only a clear no counts: a slow or silent sudo, or
+    one that wants a password even to answer (``listpw``), says nothing of the command.
+    """
     found: List[str] = []
     health: Mapping[str, Any] = operator.get("health") or {}
     for command in (operator.get("restart"), operator.get("stop"), health.get("command")):
-        words = _asked_of_sudo(command["run"]) if command else None
-        if words is None:
-            continue
-        wanted = shlex.join(word for word in words if word not in ("-n", "--"))
-        if shutil.which("sudo", path=environment()["PATH"]) is None:
-            found.append("`sudo %s`: sudo is not installed on this host" % wanted)
-        elif not _allows(session, words):
-            mend = "as root, in a file of /etc/sudoers.d: %s ALL=(%s) NOPASSWD: %s" % _rule(words)
+        asked = _asked_of_sudo(command["run"]) if command else None
+        if asked is not None and _says_no(session, asked):
+            wanted = shlex.join(asked.words)
+            program = shutil.which(asked.words[0], path=environment()["PATH"]) or asked.words[0]
+            rule = "%s ALL=(%s) NOPASSWD: %s" % (user_name(), asked.user, shlex.join([program, *asked.words[1:]]))
+            mend = "as root, in a file of /etc/sudoers.d: %s" % rule
             found.append("sudo does not let %s run `%s` without a password (%s)" % (user_name(), wanted, mend))
     return found
 
 
-def _asked_of_sudo(run: Any) -> Optional[List[str]]:
-    """The words behind ``sudo``, options first, of a plain ``sudo -n [-u USER] COMMAND``; None for anything else."""
+class _Asked(NamedTuple):
+    sudo: str
+    user: str
+    words: List[str]
+
+
+def _asked_of_sudo(run: Any) -> Optional[_Asked]:
+    """What a command wants of sudo; None where it is no plain call of it."""
     if isinstance(run, str):
         if _SHELL & set(run):
             return None
         words = run.split()
     else:
         words = [str(word) for word in run]
-    return words[1:] if len(words) > 1 and os.path.basename(words[0]) == "sudo" else None
+    if not words or os.path.basename(words[0]) != "sudo" or shutil.which(words[0], path=environment()["PATH"]) is None:
+        return None
+    sudo, user, rest = words[0], "root", words[1:]
+    while rest and rest[0].startswith("-"):
+        if rest[0] == "-u" and len(rest) > 1:
+            user, rest = rest[1], rest[2:]
+        elif rest[0] in ("-n", "--"):
+            rest = rest[1:]
+        else:
+            return None
+    return _Asked(sudo, user, rest) if rest else None
 
 
-def _allows(session: Session, words: List[str]) -> bool:
-    asked = ["sudo", "-n", "-l", *(word for word in words if word != "-n")]
-    finished = session.children().run(Command(asked, "/", environment(), _ASK_S, "hook", "sudo -l"))
-    return finished.ok
-
-
-def _rule(words: List[str]) -> tuple[str, str, str]:
-    user, rest = "root", [word for word in words if word not in ("-n", "--")]
-    if rest[:1] == ["-u"]:
-        user, rest = rest[1], rest[2:]
-    program = shutil.which(rest[0], path=environment()["PATH"]) or rest[0]
-    return user_name(), user, shlex.join([program, *rest[1:]])
+def _says_no(session: Session, asked: _Asked) -> bool:
+    words = [asked.sudo, "-n", "-l", "-u", asked.user, "--", *asked.words]
+    finished = session.children().run(Command(words, "/", environment(), _ASK_S, "hook", "sudo -l"))
+    unclear = finished.timed_out or "usage:" in finished.output or "password is required" in finished.output
+    return finished.code == 1 and not unclear

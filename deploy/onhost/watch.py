@@ -2,7 +2,7 @@
 
 seccomp_unotify(2), Linux 5.0: the filter stops the call until this side answers it. A build that swallows the error is
 told of all the same. Must not let anything through: there is no answer here but ENETUNREACH, and when nobody answers
-any more the kernel itself refuses.
+any more the kernel itself refuses (and the filter denies listeners of one's own, which could answer instead).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _NOTIFICATION_BYTES, _ONE_FD = 80, struct.calcsize("i")
 _LOOK_S = 0.2
 """Before Linux 5.9 the end of the watched processes is not signalled: it is looked for."""
+_LONGEST_S = 5.0
+"""proc(5) may keep whoever reads it waiting for a process that waits for a disk."""
 MOST_KINDS = 20
 
 
@@ -43,14 +45,14 @@ class Watch:
         """Let go. What is asked for from here on is refused by the kernel, uncounted."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_LONGEST_S)
         self.theirs.close()
         self._ours.close()
 
     def attempts(self, *, but_by: int) -> Tuple[str, ...]:
         """What asked for an internet socket, in its own words, leaving out the process ``but_by``."""
         counted: Dict[str, int] = {}
-        for (pid, words), count in self._seen.items():
+        for (pid, words), count in list(self._seen.items()):
             if pid != but_by:
                 counted[words] = counted.get(words, 0) + count
         return tuple("%s (%d times)" % one if one[1] > 1 else one[0] for one in sorted(counted.items()))

@@ -147,7 +147,7 @@ class Wheels:
         with self._session.step("build", label):
             arguments = ["wheel", "--no-deps", "--no-build-isolation", "--check-build-dependencies", "--use-pep517"]
             arguments += ["-w", str(work / "out"), str(source)]
-            finished = self._sealer.pip(python, arguments, "build " + label)
+            finished = self._sealer.pip(python, arguments, "build " + label, tools=Path(python).parent)
             made = sorted((work / "out").glob("*.whl"))
             if not finished.ok or len(made) != 1:
                 cause = "%s does not build: %s" % (label, finished.cause())

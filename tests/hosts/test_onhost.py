@@ -126,6 +126,7 @@ def test_the_whole_conversation(python: tuple[str, str], root: Path, tmp_path: P
         check=True,
     )
     assert imported.stdout == "v2\n"
+    assert list((root / "current/venv/lib").glob("python*/site-packages/__pycache__/tiny.*.pyc"))
     back = one("activate", release=first.release_id, verb="rollback", operator=OPERATOR)
     assert back["outcome"] == "live"
     assert one("confirm")["ok"]

@@ -240,3 +240,36 @@ def test_what_cannot_even_be_tried_is_an_error_of_that_host(tmp_path: Path, host
     assert time.monotonic() - began < 10
     assert lost.value.reached is False
     assert lost.value.next_step
+
+
+def test_closing_between_two_tries_is_the_end_of_them() -> None:
+    """Ctrl-C has said that hosts are let go: none may be started after it."""
+    came, ended = list[int](), list[str]()
+    with socket.create_server(("127.0.0.1", 0)) as dropping:
+
+        def drop() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    dropping.accept()[0].close()
+                    came.append(1)
+
+        threading.Thread(target=drop, daemon=True).start()
+        pipe = SshPipe(Address("127.0.0.1", dropping.getsockname()[1], "deploy", connect_s=5, auth_s=5), "true")
+
+        def opening() -> None:
+            try:
+                pipe.open()
+            except LinkLost as lost:
+                ended.append(lost.why)
+
+        thread = threading.Thread(target=opening, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not came and time.monotonic() < deadline:
+            time.sleep(0.01)
+        pipe.close()
+        thread.join(ENDS_WITHIN_S)
+        tries = len(came)
+        time.sleep(2.5)
+    assert ended == ["closed"]
+    assert len(came) == tries < 3

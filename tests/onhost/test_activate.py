@@ -234,6 +234,41 @@ def test_what_can_be_brought_up_neither_way_is_stuck_and_tried_once(
     assert current(session) == mended
 
 
+def fails_for(session: Session, tag: str, times: int, how: str = "exit 1") -> dict[str, Any]:
+    """A restart of one tag that goes wrong so often, and then goes well."""
+    shared = session.layout.shared
+    wrong = f'[ "$DEPLOY_TAG" = {tag} ] && [ "$(wc -l < {shared}/tried)" -lt {times} ]'
+    script = f'if {wrong}; then echo x >> {shared}/tried; {how}; fi; echo "$DEPLOY_TAG" >> {shared}/runs'
+    (shared / "tried").touch()
+    return {"run": script, "timeout_s": 1, "user": None}
+
+
+def test_the_way_back_tries_the_restart_again(
+    session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that died at once has used up the starts that systemd allows in ten seconds."""
+    monkeypatch.setattr(activate, "RETURN_PAUSE_S", 0.01)
+    old, new = release("v1"), release("v2")
+    go_live(session, context, old)
+    ill(session, new)
+    answer = activate.activate(session, context, new, operator(restart=fails_for(session, "v1", 2)))
+    assert (answer["outcome"], current(session), runs(session)[-1]) == ("returned", old, "v1")
+
+
+@pytest.mark.parametrize(("times", "how", "tried"), [(9, "exit 1", 3), (9, "sleep 60", 1)])
+def test_the_way_back_is_not_tried_for_ever(
+    session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch, times: int, how: str, tried: int
+) -> None:
+    """Three times, and only once where a restart did not come to its end: a second one beside it would not help."""
+    monkeypatch.setattr(activate, "RETURN_PAUSE_S", 0.01)
+    old, new = release("v1"), release("v2")
+    go_live(session, context, old)
+    ill(session, new)
+    with pytest.raises(Stuck, match="failed too"):
+        activate.activate(session, context, new, operator(restart=fails_for(session, "v1", times, how)))
+    assert len((session.layout.shared / "tried").read_text().split()) == tried
+
+
 def test_returning_never_points_at_a_release_without_its_marker(
     session: Session, context: Context, release: Make
 ) -> None:

@@ -96,11 +96,11 @@ def test_a_local_socket_is_refused(session: Session) -> None:
 def test_a_pair_of_datagram_sockets_is_refused(session: Session) -> None:
     """Either of the two could send to the name of any socket outside: a log daemon would carry it on."""
     code = (
-        f"{PROBE}for kind in (socket.SOCK_DGRAM, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC):\n"
+        f"{PROBE}for kind in (socket.SOCK_DGRAM, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, socket.SOCK_RAW):\n"
         "    try: socket.socketpair(socket.AF_UNIX, kind); print('opened')\n"
         "    except OSError as error: print(errno.errorcode[error.errno])"
     )
-    assert run(session, code).output.split() == ["ENETUNREACH"] * 2
+    assert run(session, code).output.split() == ["ENETUNREACH"] * 3
 
 
 REWRITE = """
@@ -240,16 +240,34 @@ def test_a_child_that_asks_for_no_network_is_not_told_of(session: Session) -> No
 def test_a_daemon_that_outlives_its_watch_is_refused_by_the_kernel(session: Session, tmp_path: Path) -> None:
     """Nobody answers it any more, so the call fails; it never waits for ever and never gets through."""
     late = (
-        "import socket, sys, time\ntime.sleep(1)\ntry: socket.socket(socket.AF_INET)\n"
+        f"import os, socket, sys, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.02)\n"
+        "try: socket.socket(socket.AF_INET)\n"
         f"except OSError as error: open({str(tmp_path / 'late')!r}, 'w').write(str(error.errno))"
     )
     code = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-I', '-c', {late!r}], start_new_session=True)"
     kind = Command([sys.executable, "-I", "-c", code], "/", environment(), 60, "hook", "daemon", sealed=True)
     assert session.children().run(kind).ok
+    (tmp_path / "go").touch()
     deadline = time.monotonic() + 20
     while not (tmp_path / "late").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert (tmp_path / "late").read_text() == str(errno.ENOSYS)
+
+
+@pytest.mark.skipif(platform.machine() not in seal._MACHINES, reason="no seccomp filter for this machine")
+def test_no_listener_of_ones_own_can_answer_instead(session: Session) -> None:
+    """A process that outlives its watch could else install one, and let its own calls through."""
+    number = seal._MACHINES[platform.machine()].seccomp
+    code = (
+        f"{PROBE}import struct\n"
+        "code = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0x7fff0000))\n"
+        "class P(ctypes.Structure): _fields_ = [('n', ctypes.c_ushort), ('f', ctypes.c_void_p)]\n"
+        "p = P(1, ctypes.cast(code, ctypes.c_void_p)); libc = ctypes.CDLL(None, use_errno=True)\n"
+        f"for flags in (8, 9, 0): print(libc.syscall({number}, 1, flags, ctypes.byref(p)), ctypes.get_errno())"
+    )
+    refused = f"-1 {errno.EBUSY}"
+    assert run(session, code).output.splitlines()[:2] == [refused, refused]
+    assert run(session, code).output.splitlines()[2].startswith("0 ")
 
 
 def test_where_the_kernel_has_no_listener_to_give_the_filter_refuses_by_itself() -> None:

@@ -207,3 +207,5 @@ def test_what_is_no_plain_sudo_command_is_not_judged(ground: Ground) -> None:
     """Only the shell knows what those run."""
     wanted = operator(ground.app.name, restart="sudo -n touch x && true", stop="systemctl restart shop")
     assert ground.run("refusals", wanted) == []
+    wanted = operator(ground.app.name, restart="sudo -n -H touch x", stop="sudo -n")
+    assert ground.run("refusals", wanted) == []

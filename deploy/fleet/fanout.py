@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome
@@ -14,6 +16,36 @@ AT_ONCE = 64
 """Threads, not connections: heartbeats run by themselves, so that hosts beyond this many only wait their turn."""
 
 T = TypeVar("T")
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _HeldSignals:
+    """Keeps Ctrl-C back until somebody is there to take it: raised while hosts are being started it would be lost.
+
+    Leaving the pool waits for every host, and no second Ctrl-C would come to end that.
+    """
+
+    def __init__(self) -> None:
+        self._caught: list[int] = []
+        self._handlers: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPS:
+                if callable(signal.getsignal(number)):
+                    self._handlers[number] = signal.signal(number, lambda caught, _: self._caught.append(caught))
+
+    def restore(self) -> None:
+        """Give signals back to who took them before."""
+        while self._handlers:
+            number = next(iter(self._handlers))
+            signal.signal(number, self._handlers[number])
+            self._handlers.pop(number, None)
+
+    def let_go(self) -> None:
+        """Give them back, and raise KeyboardInterrupt where one came meanwhile."""
+        self.restore()
+        if self._caught:
+            self._caught.clear()
+            raise KeyboardInterrupt
 
 
 @dataclass
@@ -38,13 +70,16 @@ class Fanout:
         if not hosts:
             return results
         with ThreadPoolExecutor(min(AT_ONCE, len(hosts)), thread_name_prefix="host") as pool:
-            futures = {host.name: pool.submit(what, host) for host in hosts}
+            held = _HeldSignals()
             try:
-                self._wait(list(futures.values()))
+                futures = {host.name: pool.submit(what, host) for host in hosts}
+                self._wait(list(futures.values()), held)
             except KeyboardInterrupt:
                 for host in hosts:
                     host.close()  # every waiting call ends with a lost line
                 raise
+            finally:
+                held.restore()
         for host in hosts:
             try:
                 results.given[host.name] = futures[host.name].result()
@@ -55,9 +90,10 @@ class Fanout:
                 results.failed[host.name] = host.broken(bug)
         return results
 
-    def _wait(self, futures: list[object]) -> None:
+    def _wait(self, futures: list[object], held: _HeldSignals) -> None:
         while True:
             try:
+                held.let_go()
                 _, waiting = wait(futures, timeout=0.5)  # type: ignore[arg-type]
                 if not waiting:
                     return

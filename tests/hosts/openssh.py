@@ -277,10 +277,17 @@ def keygen(path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)], check=True)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port nobody listens on, below those that the kernel gives to outgoing connections."""
+    """A port nobody listens on, below those that the kernel gives to outgoing connections; never the same one twice."""
+    worker = int("0" + os.environ.get("PYTEST_XDIST_WORKER", "")[2:])
     while True:
-        port = random.randrange(12000, 32000)
+        port = random.randrange(12000, 32000, 8) + worker % 8  # each worker its own
+        if port in _given:
+            continue
+        _given.add(port)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -2,9 +2,7 @@
 # Fabric and Paramiko ship no types; this file is the one edge where that is met.
 """SSH through Fabric: known hosts enforced on every hop, deadlines everywhere, one connection and one exec.
 
-Fabric never loads known_hosts and adds unknown keys silently; it even takes a changed one. So the keys are loaded here,
-line by line (one line that Paramiko cannot read must not lose the rest), and unknown or changed keys are refused
-before anything is sent. No option turns that off.
+Keys are loaded and enforced by ``known_hosts``, before anything is sent.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from typing import Any, cast
 
 import paramiko
 from fabric import Config, Connection
-from paramiko.hostkeys import HostKeyEntry, HostKeys
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadHostKeyException,
@@ -31,6 +28,7 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
+from deploy.link.known_hosts import RefusedKey, load_known_hosts
 from deploy.link.pipe import LinkLost
 
 SSH_PORT = 22
@@ -61,23 +59,6 @@ class Address:
     connect_s: float = 10.0
     auth_s: float = 20.0
     silence_s: float = 20.0
-
-
-class UnknownHostKey(paramiko.MissingHostKeyPolicy):
-    """Refuse a host whose key no known_hosts file has."""
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        del client
-        raise RefusedKey(hostname, f"{key.get_name()} {key.fingerprint}")
-
-
-class RefusedKey(SSHException):
-    """The host's key is not known."""
-
-    def __init__(self, hostname: str, fingerprint: str) -> None:
-        super().__init__(f"unknown host key of {hostname}: {fingerprint}")
-        self.hostname = hostname
-        self.fingerprint = fingerprint
 
 
 class SshPipe:
@@ -187,42 +168,6 @@ def connect(address: Address, line: str, config: Config | None = None) -> SshPip
     pipe = SshPipe(address, line, config)
     pipe.open()
     return pipe
-
-
-def load_known_hosts(client: paramiko.SSHClient, files: Iterable[str]) -> None:
-    """Load host keys line by line and refuse everything else. ``@revoked`` keys are refused even where also listed."""
-    revoked: set[str] = set()
-    keys: HostKeys = client.get_host_keys()
-    for path in [Path(name).expanduser() for name in files] or _default_files():
-        try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        for number, text in enumerate(lines, 1):
-            _load_line(keys, revoked, text.strip(), number)
-    for entry in list(cast("list[HostKeyEntry]", keys._entries)):  # noqa: SLF001 - no other way to drop a key
-        if entry.key is not None and entry.key.get_base64() in revoked:
-            keys._entries.remove(entry)  # noqa: SLF001
-    client.set_missing_host_key_policy(UnknownHostKey())
-
-
-def _load_line(keys: HostKeys, revoked: set[str], text: str, number: int) -> None:
-    if not text or text.startswith("#"):
-        return
-    if text.startswith("@revoked"):
-        revoked.update(text.split()[3:4])
-        return
-    try:
-        entry = HostKeyEntry.from_line(text, number)
-    except Exception:  # noqa: BLE001 - its parsers raise all sorts of things; the rest still counts
-        return
-    if entry is not None and entry.hostnames and entry.key is not None:
-        for name in entry.hostnames:
-            keys.add(name, entry.key.get_name(), entry.key)
-
-
-def _default_files() -> list[Path]:
-    return [Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts")]
 
 
 def _connection(address: Address, config: Config | None) -> Connection:

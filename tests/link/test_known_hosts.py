@@ -8,7 +8,7 @@ import paramiko
 import pytest
 from paramiko.hostkeys import HostKeys
 
-from deploy.link.ssh import RefusedKey, load_known_hosts
+from deploy.link.known_hosts import RefusedKey, load_known_hosts
 
 ONE, TWO = (paramiko.ECDSAKey.generate() for _ in range(2))
 

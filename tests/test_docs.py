@@ -75,6 +75,8 @@ def test_the_table_of_commands_is_complete() -> None:
     for task in ("deploy", "rollback", "verify"):  # told by [:TAG]
         documented[task].add("--tag")
         documented["vendor.why"].add("--name")  # told by NAME
+        documented["vendor.upgrade"].add("--name")
+        documented["vendor.add"].add("--requirement")
     assert documented == flags_by_task()
 
 

@@ -6,7 +6,8 @@ that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it i
 
 from __future__ import annotations
 
-from .fetching import Fetched, fetch
+from .adding import add
+from .fetching import Fetched, fetch, prune
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
 from .proof import check, read, why
@@ -21,9 +22,11 @@ __all__ = [
     "Locked",
     "Source",
     "WorkTree",
+    "add",
     "check",
     "fetch",
     "lock",
+    "prune",
     "read",
     "why",
 ]

@@ -6,7 +6,7 @@ Nothing unverified is ever seen under its final name; what is there with the rig
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,18 +36,17 @@ class Fetched:
     pruned: tuple[str, ...]
 
 
-def fetch(root: Path, requirements: str, emit: Emit, *, prune: bool = False) -> Fetched:
+def fetch(
+    root: Path, requirements: str, emit: Emit, *, prune: bool = False, superseded: Collection[str] = ()
+) -> Fetched:
     """Bring every archive that ``requirements/NAME`` locks into ``vendor/``.
 
     Raises Refused without a lock, and Failed with every file that could not be had; files that could are kept, so
-    the next run only fetches the rest. Strays are removed with ``prune``, files of the other locks never.
+    the next run only fetches the rest. Strays are removed with ``prune``, or where they are ``superseded``; files of
+    the other locks never.
     """
     lock = proof.read(WorkTree(root), requirements)
-    try:
-        others = proof.other_files(WorkTree(root), requirements)
-    except BadLock as error:
-        why = f"whose files are strays cannot be told: {error}"
-        raise Refused("Nothing was fetched.", why, "fab vendor.lock for that one, or remove its lock") from None
+    others = _named_by_others(root, requirements)
     vendor = root / proof.VENDOR
     vendor.mkdir(exist_ok=True)
     for left in vendor.glob(".incoming-*"):
@@ -58,18 +57,40 @@ def fetch(root: Path, requirements: str, emit: Emit, *, prune: bool = False) -> 
         for line in configuration():
             emit(Notice(f"pip's configuration in force: {line}"))
         _bring(lock, missing, vendor)
-    named = set(lock.archives) | others
-    strays = sorted(path.name for path in vendor.iterdir() if path.name not in named and not path.name.startswith("."))
-    for name in strays if prune else ():
+    strays = _strays(vendor, set(lock.archives) | others)
+    gone = [name for name in strays if prune or name in superseded]
+    for name in gone:
         (vendor / name).unlink()
     new = {archive.file for archive in missing}
     return Fetched(
         fetched=tuple(sorted(new)),
         replaced=altered,
         present=tuple(file for file in sorted(lock.archives) if file not in new),
-        strays=() if prune else tuple(strays),
-        pruned=tuple(strays) if prune else (),
+        strays=tuple(name for name in strays if name not in gone),
+        pruned=tuple(gone),
     )
+
+
+def prune(root: Path, requirements: str) -> tuple[str, ...]:
+    """Remove the files of ``vendor/`` that no lock names, and tell which. Uses no network. Raises Refused."""
+    lock = proof.read(WorkTree(root), requirements)
+    vendor = root / proof.VENDOR
+    strays = _strays(vendor, set(lock.archives) | _named_by_others(root, requirements)) if vendor.is_dir() else []
+    for name in strays:
+        (vendor / name).unlink()
+    return tuple(strays)
+
+
+def _strays(vendor: Path, named: Collection[str]) -> list[str]:
+    return sorted(path.name for path in vendor.iterdir() if path.name not in named and not path.name.startswith("."))
+
+
+def _named_by_others(root: Path, requirements: str) -> set[str]:
+    try:
+        return proof.other_files(WorkTree(root), requirements)
+    except BadLock as error:
+        why = f"whose files are strays cannot be told: {error}"
+        raise Refused("Nothing was fetched.", why, "fab vendor.lock for that one, or remove its lock") from None
 
 
 def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path) -> None:

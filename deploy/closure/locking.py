@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,22 +36,30 @@ _EXTRA = re.compile(r'extra\s*==\s*"([^"]+)"')
 
 @dataclass(frozen=True)
 class Locked:
-    """What locking did. ``changed`` is False where nothing was written; ``changes`` reads ``django 5.1 -> 5.2``."""
+    """What locking did. ``changed`` is False where nothing was written; ``changes`` reads ``django 5.1 -> 5.2``.
+
+    ``new`` names the run-time packages that were not locked before; ``superseded`` the archives that no longer are.
+    """
 
     lock: Lock
     changed: bool
     changes: tuple[str, ...]
+    new: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
 
 
-def lock(root: Path, requirements: str, python: str, emit: Emit, *, upgrade: bool = False) -> Locked:
+def lock(
+    root: Path, requirements: str, python: str, emit: Emit, *, upgrade: bool = False, let_go: Collection[str] = ()
+) -> Locked:
     """Resolve ``requirements/NAME.in`` for one Python (``3.11``) and write the pins and the lock.
 
+    ``upgrade`` lets go of every version locked before, ``let_go`` of those of some packages alone.
     Raises Refused for what a person must change (a bad line, a conflict, a build loop, no such Python here) and
     Failed where the index does not answer; then nothing was written.
     """
     asked = _asked(root, requirements)
     earlier = _earlier(root, requirements)
-    if earlier and not upgrade and _still_holds(root, earlier, asked, python):
+    if earlier and not upgrade and not let_go and _still_holds(root, earlier, asked, python):
         return Locked(earlier, changed=False, changes=())
     found = find(python)
     for line in configuration():
@@ -60,11 +68,14 @@ def lock(root: Path, requirements: str, python: str, emit: Emit, *, upgrade: boo
         rules = TargetRules(python, found.full, found.platform, DEFAULT_GLIBC)
         with Index(rules) as index:
             making = _Making(asked, found, rules, Path(work), index=index, emit=emit)
-            fresh = making.lock(requirements, () if upgrade or earlier is None else _versions(earlier))
+            fresh = making.lock(requirements, () if upgrade or earlier is None else _versions(earlier, let_go))
     folder = root / "requirements"
     wrote = files.write(folder / Path(lockfile.pins_path(requirements)).name, lockfile.write_pins(fresh))
     wrote |= files.write(folder / Path(lockfile.lock_path(requirements)).name, lockfile.write_lock(fresh))
-    return Locked(fresh, changed=wrote, changes=_changes(earlier, fresh))
+    before = {archive.name for archive in earlier.run_time()} if earlier else set[str]()
+    new = tuple(sorted({archive.name for archive in fresh.run_time()} - before))
+    superseded = tuple(sorted(set(earlier.archives) - set(fresh.archives))) if earlier else ()
+    return Locked(fresh, changed=wrote, changes=_changes(earlier, fresh), new=new, superseded=superseded)
 
 
 class _Making:
@@ -205,8 +216,16 @@ def _still_holds(root: Path, earlier: Lock, asked: lines.Asked, python: str) -> 
     )
 
 
-def _versions(lock: Lock) -> tuple[str, ...]:
-    return tuple(f"{archive.name}=={archive.version}" for archive in lock.run_time())
+def _versions(lock: Lock, let_go: Collection[str]) -> tuple[str, ...]:
+    """The versions to keep. Raises Refused for a package to let go of that is not locked."""
+    known = {archive.name: archive.version for archive in lock.run_time()}
+    names = {canonicalize_name(name) for name in let_go}
+    for name in sorted(names - set(known)):
+        from deploy.settings.section import did_you_mean  # ./bootstrap checks before there is a YAML reader
+
+        why = f"{name} is no run-time package of requirements/{lock.requirements}{did_you_mean(name, known)}"
+        raise Refused("Nothing was locked.", why, "fab vendor.upgrade NAME with a name that is pinned")
+    return tuple(f"{name}=={version}" for name, version in known.items() if name not in names)
 
 
 def _changes(earlier: Lock | None, fresh: Lock) -> tuple[str, ...]:

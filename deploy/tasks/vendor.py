@@ -15,7 +15,7 @@ from deploy.tasks.commands import project_of
 from deploy.tasks.executor import fleet_task
 
 if TYPE_CHECKING:
-    from deploy.closure import Lock
+    from deploy.closure import Fetched, Lock, Locked
     from deploy.events import Emit
 
 _SETTINGS_FILES = ("fabric.yaml", "fabric.yml")
@@ -30,10 +30,7 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
     place = _place(c)
     with _told(json=json) as emit:
         locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=upgrade)
-        for change in locked.changes:
-            _tell(emit, change)
-        done = "wrote" if locked.changed else "nothing changed:"
-        _tell(emit, f"{done} {_summary(locked.lock)}")
+        _tell_locked(emit, locked)
         if locked.changed:
             _tell(emit, "next: fab vendor.fetch, then commit requirements/ and vendor/")
 
@@ -45,14 +42,48 @@ def fetch(c: Context, *, prune: bool = False, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
-        done = closure.fetch(place.root, place.requirements, emit, prune=prune)
-        for file in done.strays:
-            _tell(emit, f"vendor/{file}: no lock names it; fab vendor.fetch --prune removes it")
-        for file in done.pruned:
+        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, prune=prune))
+
+
+@fleet_task(help={"requirement": "What to ask for, as in requirements/NAME.in.", **_LINES})
+def add(c: Context, requirement: str, *, json: bool = False) -> None:
+    """Ask for one more package: edit requirements/NAME.in, lock, fetch, and show what came along and why."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        locked = closure.add(place.root, place.requirements, place.python, requirement, emit)
+        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
+        _tell_locked(emit, locked)
+        for name in locked.new:
+            chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
+            _tell(emit, f"new: {next(chain for found in chains.values() for chain in found)}")
+
+
+@fleet_task(help={"name": "One package; default: all.", **_LINES})
+def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
+    """Lock newer versions within the bounds of requirements/NAME.in, and fetch them."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        let_go = (name,) if name else ()
+        locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=name is None, let_go=let_go)
+        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
+        _tell_locked(emit, locked)
+
+
+@fleet_task(help=_LINES)
+def prune(c: Context, *, json: bool = False) -> None:
+    """Remove the files of vendor/ that no lock names. Asks nobody."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        removed = closure.prune(place.root, place.requirements)
+        for file in removed:
             _tell(emit, f"vendor/{file}: removed, no lock names it")
-        for file in done.replaced:
-            _tell(emit, f"vendor/{file}: replaced, its bytes were not the pinned ones")
-        _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
+        _tell(emit, f"vendor/: files removed: {len(removed)}")
 
 
 @fleet_task(help=_LINES)
@@ -131,6 +162,23 @@ def _tell(emit: Emit, text: str) -> None:
     from deploy.events import Notice
 
     emit(Notice(text))
+
+
+def _tell_fetched(emit: Emit, done: Fetched) -> None:
+    for file in done.strays:
+        _tell(emit, f"vendor/{file}: no lock names it; fab vendor.fetch --prune removes it")
+    for file in done.pruned:
+        _tell(emit, f"vendor/{file}: removed, no lock names it")
+    for file in done.replaced:
+        _tell(emit, f"vendor/{file}: replaced, its bytes were not the pinned ones")
+    _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
+
+
+def _tell_locked(emit: Emit, locked: Locked) -> None:
+    for change in locked.changes:
+        _tell(emit, change)
+    done = "wrote" if locked.changed else "nothing changed:"
+    _tell(emit, f"{done} {_summary(locked.lock)}")
 
 
 def _summary(lock: Lock) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from virtualenv.seed.wheels.embed import get_embed_wheel
 
-from deploy.closure import WorkTree, check, fetch, lock, plan, toolchain
+from deploy.closure import WorkTree, add, check, fetch, lock, plan, prune, toolchain
 from deploy.errors import Failed, Refused
 from deploy.events import Event, Notice
 
@@ -261,3 +261,62 @@ def test_unknown_python_is_refused(root: Path) -> None:
     ask(root, "lib\n")
     with pytest.raises(Refused, match=r"3\.99"):
         lock(root, "app", "3.99", silent)
+
+
+def vendored(root: Path) -> list[str]:
+    """What lies in vendor/, the toolchain apart."""
+    return sorted(
+        path.name for path in (root / "vendor").iterdir() if not path.name.startswith(("pip-", "virtualenv-"))
+    )
+
+
+@pytest.mark.slow
+def test_one_more_package_is_asked_for_in_one_step(index: Folder, root: Path, make_wheel: Any) -> None:
+    """The .in file keeps its comments, another version of the same package replaces its line, old archives go."""
+    index.offer(make_wheel("lib", "1.0"), make_wheel("lib", "2.0"), make_wheel("app", "1.0", ["dep"]))
+    index.offer(make_wheel("dep", "1.0"))
+    ask(root, "# mine\nLib<2  # until the summer\n")
+    lock(root, "app", PYTHON, silent)
+    fetch(root, "app", silent)
+    locked = add(root, "app", PYTHON, "app>=1", silent)
+    assert (locked.new, locked.superseded) == (("app", "dep"), ())
+    fetch(root, "app", silent, superseded=locked.superseded)
+    (root / "vendor/mine.txt").write_text("not theirs to remove")
+    again = add(root, "app", PYTHON, "lib>=2", silent)
+    assert (root / "requirements/app.in").read_text() == "# mine\nlib>=2  # until the summer\napp>=1\n"
+    done = fetch(root, "app", silent, superseded=again.superseded)
+    assert (done.pruned, done.strays) == (("lib-1.0-py3-none-any.whl",), ("mine.txt",))
+    assert vendored(root) == [
+        "app-1.0-py3-none-any.whl", "dep-1.0-py3-none-any.whl", "lib-2.0-py3-none-any.whl", "mine.txt",
+    ]  # fmt: skip
+    assert prune(root, "app") == ("mine.txt",)
+    check(WorkTree(root), "app")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_locked_is_not_left_in_the_file(index: Folder, root: Path, make_wheel: Any) -> None:
+    """Nobody has to clean up after a name that no index has; what is no requirement never gets in."""
+    index.offer(make_wheel("lib", "1.0"))
+    ask(root, "lib\n")
+    lock(root, "app", PYTHON, silent)
+    before = snapshot(root)
+    with pytest.raises((Refused, Failed)):
+        add(root, "app", PYTHON, "no-such-thing>=1", silent)
+    for text in ("lib @ https://example.org/lib.tar.gz", "-r more.txt", "lib\nmore", ""):
+        with pytest.raises(Refused):
+            add(root, "app", PYTHON, text, silent)
+    after = snapshot(root)
+    assert {name: data for name, (data, _) in after.items()} == {name: data for name, (data, _) in before.items()}
+
+
+@pytest.mark.slow
+def test_one_package_is_upgraded_and_the_others_stay(index: Folder, root: Path, make_wheel: Any) -> None:
+    """Newer within the bounds of the .in file; a name that is not pinned is told with the nearest."""
+    index.offer(make_wheel("lib", "1.0"), make_wheel("other", "1.0"))
+    ask(root, "lib<3\nother\n")
+    lock(root, "app", PYTHON, silent)
+    index.offer(make_wheel("lib", "2.0"), make_wheel("lib", "3.0"), make_wheel("other", "2.0"))
+    assert lock(root, "app", PYTHON, silent, let_go=("Lib",)).changes == ("lib 1.0 -> 2.0",)
+    assert lock(root, "app", PYTHON, silent, upgrade=True).changes == ("other 1.0 -> 2.0",)
+    with pytest.raises(Refused, match="libb is no run-time package of requirements/app; did you mean 'lib'"):
+        lock(root, "app", PYTHON, silent, let_go=("libb",))

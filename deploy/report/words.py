@@ -88,7 +88,8 @@ def exit_word(code: int) -> str:
 def _step(who: str, event: FleetStep | HostStep, *, started: bool, verbose: bool) -> list[str]:
     if event.state == "started":
         return [f"{escape(who)}: {escape(event.step)}: started"] if started else []
-    if event.state == "done" and 0 < event.elapsed_s < A_MOMENT_S and not verbose:
+    timed = event.elapsed_s > 0 or (isinstance(event, HostStep) and "elapsed_s" in event.data)
+    if event.state == "done" and timed and event.elapsed_s < A_MOMENT_S and not verbose:
         return []
     took = f", {duration(event.elapsed_s)}" if event.elapsed_s else ""
     state = "FAILED" if event.state == "failed" else event.state

@@ -26,7 +26,7 @@ RUN: tuple[Event, ...] = (
     FleetStep("stage", "started"),
     HostBytes("web-1", 10, 1000),
     HostBytes("web-1", 1000, 1000),
-    HostStep("web-1", "unpack", "done", "12 files", 0.3),
+    HostStep("web-1", "unpack", "done", "12 files", 0.0, {"elapsed_s": 0.0}),
     HostStep("web-1", "build Django 5.2", "started"),
     HostStep("web-1", "build Django 5.2", "done", "", 12.31),
     HostStep("web-2", "health", "failed", "HTTP 500\n\x1b[31m[bold]Traceback[/bold]", 3.0),

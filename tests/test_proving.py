@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
 import tempfile
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,14 @@ def test_a_backend_may_call_its_tools_by_name(project: Project) -> None:
     package = greeting("2.0", {"build-step.py": step})
     project.closure("greeting\n", [TINYLIB, package], {"tinylib": [builder], "greeting": [builder]})
     assert run(project)[0].packages == {"greeting": "2.0", "tinylib": "1.0"}
+
+
+def test_it_works_from_a_virtualenv_in_the_home_that_the_seal_hides(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As installed by the README: a Python of a virtualenv reads its pyvenv.cfg before all else."""
+    home = tmp_path / "home"
+    venv.EnvBuilder(symlinks=True, with_pip=False).create(home / "tools")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(sys, "executable", str(home / "tools/bin/python"))
+    assert run(project)[0].packages == {"greeting": "1.0", "tinylib": "1.0"}

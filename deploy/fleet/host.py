@@ -103,7 +103,7 @@ class Host:
                 "accept_seal": self.settings.accept_seal,
                 "step_s": self.settings.deadlines.step_s,
             },
-            means=self.operator_json() if self.run.verb in ("deploy", "check") else None,
+            means=self.operator_json() if self.run.verb in ("deploy", "rollback", "check") else None,
         )["facts"]
         detail = "would connect" if self.facts.get("dry") else f"python {self.facts['python']}"
         self.emit(HostStep(self.name, "connect", "done", detail, time.monotonic() - began))
@@ -141,7 +141,7 @@ class Host:
             raise HostFailed(self._lost("send", error)) from error
         except DeployError as error:  # the bytes cannot be had on this side
             self.close()
-            failed = HostOutcome(self.name, Outcome.FAILED, self._serves(), "send", error.why, error.next_step)
+            failed = HostOutcome(self.name, Outcome.FAILED, self.serves, "send", error.why, error.next_step)
             raise HostFailed(failed) from error
         self._check("send", answer)
         return total
@@ -208,7 +208,7 @@ class Host:
             )
         if self.confirmed:
             return HostOutcome(self.name, Outcome.LIVE, f"{self.confirmed}, confirmed")
-        return HostOutcome(self.name, Outcome.UNCHANGED, self._serves())
+        return HostOutcome(self.name, Outcome.UNCHANGED, self.serves)
 
     def broken(self, bug: Exception) -> HostOutcome:
         """What a bug on this side leaves here."""
@@ -249,7 +249,7 @@ class Host:
         if op == "activate" and error.get("switched") is False and kind != "stuck":
             self.may_have_switched = False  # only the host's own word counts; an error of another kind proves nothing
         outcome = Outcome.UNKNOWN if self.may_have_switched else Outcome.FAILED
-        detail = "switched, not confirmed" if self.may_have_switched else self._serves()
+        detail = "switched, not confirmed" if self.may_have_switched else self.serves
         next_step = str(error.get("next") or "")
         if kind == "stuck":
             named = error.get("current")
@@ -267,7 +267,11 @@ class Host:
         elapsed_s = float(data.get("elapsed_s") or 0.0)
         self.emit(HostStep(self.name, str(value.get("step")), state, str(value.get("detail") or ""), elapsed_s, data))
 
-    def _serves(self) -> str:
+    @property
+    def serves(self) -> str:
+        """What is live there, as far as the host was asked."""
+        if not self.facts:
+            return "not asked, not changed"
         return f"still serves {self.current}" if self.current else "nothing live, as before"
 
     def _unreached(self, error: LinkLost) -> HostOutcome:
@@ -284,7 +288,7 @@ class Host:
                 f"line lost: {error.why}",
                 f"fab status --stage {self.run.stage} --hosts {shlex.quote(self.name)}",
             )
-        return HostOutcome(self.name, Outcome.FAILED, self._serves(), op, f"line lost: {error.why}", error.next_step)
+        return HostOutcome(self.name, Outcome.FAILED, self.serves, op, f"line lost: {error.why}", error.next_step)
 
     def _locked(self, holder: Mapping[str, Any]) -> HostOutcome:
         since = holder.get("since")

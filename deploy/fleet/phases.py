@@ -189,7 +189,7 @@ class Phases:
         let_go = self._fanout.stopping and not self._finishing  # then a lost line is this side's own doing
         outcomes = [
             (host.left() if let_go and host.name in failed else failed.get(host.name))
-            or HostOutcome(host.name, Outcome.UNCHANGED, f"serves {host.current}" if host.current else "nothing live")
+            or HostOutcome(host.name, Outcome.UNCHANGED, host.serves)
             for host in self.hosts
         ]
         return Stopped(step, outcomes, interrupted=self._fanout.stopping)

@@ -136,7 +136,7 @@ class FleetRun:
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
             ExitCode.BUG: f"met a bug at {stopped.step}: {NO_CHANGE}",
-            ExitCode.LOCKED: f"did not start, somebody else is at work: {NO_CHANGE}",
+            ExitCode.LOCKED: "did not start, somebody else is at work: this run changed nothing",
             ExitCode.RETURNED: f"failed at {stopped.step}; {BACK if served else BACK_TO_NOTHING}",
             ExitCode.MIXED: f"failed at {stopped.step}; hosts differ or are unknown: a person must look",
             ExitCode.INTERRUPTED: f"was interrupted at {stopped.step}; {_left_in_place(outcomes)}",

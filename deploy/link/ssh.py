@@ -8,6 +8,7 @@ Keys are loaded and enforced by ``known_hosts``, before anything is sent.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import shlex
@@ -44,6 +45,7 @@ _DROPPED = (
 )
 """What Paramiko says of a connection that ended in the middle of setting it up."""
 AT_ONCE = 20
+logging.getLogger("paramiko").addHandler(logging.NullHandler())  # its tracebacks are told as one line, by us
 _room = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -206,6 +208,7 @@ def _hops(connection: Connection | None) -> Iterable[Connection]:
 
 def _open(connection: Connection, address: Address, closed: threading.Event) -> None:
     for attempt in range(1, TRIES + 1):
+        began = time.monotonic()
         try:
             with _room:
                 connection.open()
@@ -222,7 +225,8 @@ def _open(connection: Connection, address: Address, closed: threading.Event) -> 
             connection.close()
             if closed.is_set():
                 raise LinkLost("closed", reached=False) from error
-            if attempt == TRIES or not _may_pass(error):
+            slow = time.monotonic() - began >= address.connect_s  # nobody dropped it: nobody is there
+            if attempt == TRIES or slow or not _may_pass(error):
                 raise LinkLost(
                     f"cannot connect to {address.host}: {_text(error)}",
                     f"{_by_hand(address, connection)}  # from this machine, to see why",

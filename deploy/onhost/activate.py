@@ -242,7 +242,7 @@ def _command(
             tries -= 1
             cause = "%s command `%s`: %s" % (step, command["run"], finished.cause())
             if tries <= 0 or finished.timed_out or finished.left:
-                raise StepFailed(step, cause, "run it by hand on the host to see why", finished.tail(40))
+                raise StepFailed(step, cause, _where_it_logs({"restart": command}), finished.tail(40))
             session.tell(step, "warned", "%s; again in %g s" % (cause, RETURN_PAUSE_S))
             time.sleep(RETURN_PAUSE_S)
 

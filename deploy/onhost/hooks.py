@@ -96,7 +96,8 @@ def _run_one(session: Session, context: Context, manifest: Manifest, point: str,
             session.book.append("hook-done", intent=intent["seq"], point=point, outcome=outcome)
         if not finished.ok:
             cause = "%s hook `%s`: %s" % (point, hook.text, finished.cause())
-            raise StepFailed(point, cause, "mend the hook or what it calls, tag again, deploy", finished.tail(30))
+            mend = "mend it on the host and run the same command again; where the code is at fault: tag again, deploy"
+            raise StepFailed(point, cause, mend, finished.tail(30))
 
 
 def _refuse_unknown(session: Session, point: str, text: str) -> None:
@@ -187,9 +188,10 @@ def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, st
         except UnicodeDecodeError as error:
             raise StepFailed("env_files", "%s is not UTF-8 text" % path, "write it as UTF-8") from error
         except OSError as error:
-            raise StepFailed(
-                "env_files", "%s: %s" % (path, error.strerror), "make it a plain file, no link on its path"
-            ) from error
+            mend = "make it a plain file, no link on its path"
+            if error.errno == errno.EACCES:
+                mend = "let this user read it: chgrp and chmod 640, as for a file of shared/"
+            raise StepFailed("env_files", "%s: %s" % (path, error.strerror), mend) from error
     return values
 
 

@@ -14,6 +14,28 @@ from .sealed import Sealer, explain, give_to_build_user, take_back
 from .session import Session, StepFailed
 from .wheels import Wheel, install_wheels
 
+_COMPILE = """
+import compileall, os, py_compile, sys, traceback
+os.chdir(sys.argv[1])
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+found = (os.path.join(folder, name) for folder, _, names in os.walk(".") for name in names)
+files = sorted(name for name in found if name.endswith(".py"))
+workers, children = len(os.sched_getaffinity(0)), []
+for number in range(workers):
+    child = os.fork()
+    if child == 0:
+        try:
+            for file in files[number::workers]:
+                compileall.compile_file(file, quiet=2, invalidation_mode=mode)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    children.append(child)
+sys.exit(max(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+"""compileall's own workers need a unix socket (forkserver) or leave semaphores in /dev/shm meanwhile (spawn)."""
+
 
 def install(session: Session, sealer: Sealer, venv: Path, target: Target, wheels: Sequence[Wheel]) -> Dict[str, Any]:
     """Install, check, compile; returns the proof kept with the release. Raises StepFailed."""
@@ -67,12 +89,7 @@ def compile_folder(sealer: Sealer, python: Path, folder: Path) -> None:
     Relative names keep the release's path out of the byte code, and unchecked hashes (PEP 552) keep it valid whatever
     the clock says; with it in place nothing is ever written into a release later.
     """
-    code = (
-        "import compileall,multiprocessing,os,py_compile,sys;os.chdir(sys.argv[1]);"
-        "multiprocessing.set_start_method('spawn');"  # forkserver, the default since 3.12, wants a unix socket
-        "compileall.compile_dir('.',quiet=2,workers=0,invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
-    )
-    finished = sealer.run([str(python), "-I", "-S", "-c", code, str(folder)], "compile", into=folder)
+    finished = sealer.run([str(python), "-I", "-S", "-c", _COMPILE, str(folder)], "compile", into=folder)
     if not finished.ok:  # what does not compile is no reason: only compileall itself failing is
         raise StepFailed("compile", finished.cause(), "", finished.tail())
 

@@ -98,7 +98,10 @@ class Layout:
         found: List[str] = []
         for link in (self.current, self.previous):
             if os.path.lexists(link) and not link.is_symlink():
-                found.append("%s is not a symbolic link (mv '%s' '%s.was')" % (link, link, link))
+                mend = "mv '%s' '%s.was'" % (link, link)
+                if link == self.current:  # else the next deploy is a first one, with nothing to return to
+                    mend += " && ln -s releases/RELEASE '%s', RELEASE being what serves" % link
+                found.append("%s is not a symbolic link (%s)" % (link, mend))
         for folder in (self.releases, self.shared, self.state):
             if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
                 found.append("%s must be a real directory" % folder)

@@ -107,6 +107,9 @@ class Sealer:
         layout = self.session.layout
         hide = [str(layout.root), os.path.expanduser("~"), _home()]
         read = [sys.prefix, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(os.path.realpath(sys.executable))]
+        # A virtualenv's Python reads its pyvenv.cfg before all else; under -S no sys.prefix tells where that lies.
+        beside = os.path.dirname(os.path.abspath(sys.executable))
+        read += [path for path in (beside, os.path.dirname(beside)) if os.path.exists(os.path.join(path, "pyvenv.cfg"))]
         read += [str(layout.releases), str(layout.envs)]
         write = [str(self.work), *([str(into)] if into else [])]
         return {"hide": [path for path in hide if path != "/"], "read": read, "write": write}

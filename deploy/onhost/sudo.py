@@ -19,8 +19,8 @@ _ASK_S = 20.0
 def refusals(session: Session, operator: Mapping[str, Any]) -> List[str]:
     """Every command of the operator's settings that sudo says it would not run, with what root must do.
 
-    Only plain ``sudo -n [-u USER] [--] PROGRAM ...`` is judged, and only a clear no counts: a slow or silent sudo, or
-    one that wants a password even to answer (``listpw``), says nothing of the command.
+    Only plain ``sudo -n [-u USER] [--] PROGRAM ...`` is judged, and only a no counts: a slow sudo says nothing. One
+    that wants a password to answer has nothing that this user may run without.
     """
     found: List[str] = []
     health: Mapping[str, Any] = operator.get("health") or {}
@@ -65,5 +65,5 @@ def _asked_of_sudo(run: Any) -> Optional[_Asked]:
 def _says_no(session: Session, asked: _Asked) -> bool:
     words = [asked.sudo, "-n", "-l", "-u", asked.user, "--", *asked.words]
     finished = session.children().run(Command(words, "/", environment(), _ASK_S, "hook", "sudo -l"))
-    unclear = finished.timed_out or "usage:" in finished.output or "password is required" in finished.output
+    unclear = finished.timed_out or "usage:" in finished.output
     return finished.code == 1 and not unclear

@@ -205,19 +205,26 @@ def test_a_host_that_never_starts_a_command_is_given_up(mute: tuple[Mute, Addres
     assert lost.value.next_step.startswith("ssh -p ")
 
 
-def test_a_pipe_that_is_being_opened_can_be_closed(mute: tuple[Mute, Address]) -> None:
-    """Ctrl-C while a host does not answer: the worker that waits for it comes back."""
-    served, address = mute
-    pipe, ended = SshPipe(replace(address, connect_s=60), "true"), list[str]()
+def opening(pipe: SshPipe) -> tuple[threading.Thread, list[str]]:
+    """Open a pipe as a worker does; give its thread, and why the host was lost once it is."""
+    ended: list[str] = []
 
-    def opening() -> None:
+    def run() -> None:
         try:
             pipe.open()
         except LinkLost as lost:
             ended.append(lost.why)
 
-    thread = threading.Thread(target=opening, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    return thread, ended
+
+
+def test_a_pipe_that_is_being_opened_can_be_closed(mute: tuple[Mute, Address]) -> None:
+    """Ctrl-C while a host does not answer: the worker that waits for it comes back."""
+    served, address = mute
+    pipe = SshPipe(replace(address, connect_s=60), "true")
+    thread, ended = opening(pipe)
     assert served.asked.wait(30)
     pipe.close()
     thread.join(ENDS_WITHIN_S)
@@ -244,7 +251,7 @@ def test_what_cannot_even_be_tried_is_an_error_of_that_host(tmp_path: Path, host
 
 def test_closing_between_two_tries_is_the_end_of_them() -> None:
     """Ctrl-C has said that hosts are let go: none may be started after it."""
-    came, ended = list[int](), list[str]()
+    came = list[int]()
     with socket.create_server(("127.0.0.1", 0)) as dropping:
 
         def drop() -> None:
@@ -255,15 +262,7 @@ def test_closing_between_two_tries_is_the_end_of_them() -> None:
 
         threading.Thread(target=drop, daemon=True).start()
         pipe = SshPipe(Address("127.0.0.1", dropping.getsockname()[1], "deploy", connect_s=5, auth_s=5), "true")
-
-        def opening() -> None:
-            try:
-                pipe.open()
-            except LinkLost as lost:
-                ended.append(lost.why)
-
-        thread = threading.Thread(target=opening, daemon=True)
-        thread.start()
+        thread, ended = opening(pipe)
         deadline = time.monotonic() + 30
         while not came and time.monotonic() < deadline:
             time.sleep(0.01)

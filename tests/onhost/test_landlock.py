@@ -17,7 +17,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from deploy.onhost import landlock
 top = sys.argv[2]
-print(landlock.confine([top + "/root"], [top + "/root/releases", sys.base_prefix], [top + "/root/work"]))
+print(landlock.confine([top + "/root"], [top + "/root/releases", sys.base_prefix], [top + "/root/scratch"]))
 def attempt(what):
     try: return str(what())
     except OSError as error: return type(error).__name__
@@ -28,8 +28,8 @@ def write(path): return lambda: open(top + path, "w").write("x")
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    """A folder like a host's: ROOT with secrets, releases, a work folder; and something beside it."""
-    for name in ("root/shared", "root/releases", "root/work", "root/work/a", "root/work/b", "beside"):
+    """A folder like a host's: ROOT with secrets, releases, a scratch folder; and something beside it."""
+    for name in ("root/shared", "root/releases", "root/scratch", "root/scratch/a", "root/scratch/b", "beside"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("text")
     (tmp_path / "link").symlink_to(tmp_path)  # a way around, for whoever follows links while granting
@@ -49,18 +49,18 @@ def confined(top: Path, code: str) -> list[str]:
     ("code", "found"),
     [
         ('read("/root/releases/file")', "text"),
-        ('read("/root/work/file")', "text"),
+        ('read("/root/scratch/file")', "text"),
         ('read("/beside/file")', "text"),
         ('read("/root/shared/file")', "PermissionError"),
         ('lambda: os.listdir(top + "/root")', "PermissionError"),
         ('lambda: os.path.exists(top + "/root/shared/file")', "True"),
-        ('write("/root/work/new")', "1"),
+        ('write("/root/scratch/new")', "1"),
         ('write("/root/releases/file")', "PermissionError"),
         ('write("/beside/file")', "PermissionError"),
         ('write("/root/shared/new")', "PermissionError"),
         ('lambda: os.truncate(top + "/beside/file", 0)', "None" if landlock.abi() < 3 else "PermissionError"),
-        ('lambda: os.rename(top + "/root/work/a/file", top + "/root/work/b/moved")', "None"),
-        ('lambda: os.rename(top + "/root/work/a/file", top + "/beside/moved")', "PermissionError"),
+        ('lambda: os.rename(top + "/root/scratch/a/file", top + "/root/scratch/b/moved")', "None"),
+        ('lambda: os.rename(top + "/root/scratch/a/file", top + "/beside/moved")', "PermissionError"),
         ('lambda: os.unlink(top + "/beside/file")', "PermissionError"),
         ('lambda: os.symlink("x", top + "/beside/link")', "PermissionError"),
         ('lambda: open("/dev/null", "w").write("x")', "1"),
@@ -69,7 +69,7 @@ def confined(top: Path, code: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_what_is_let_through(top: Path, code: str, found: str) -> None:
-    """Everything but the hidden may be read, only the work folder written; renames inside of it work."""
+    """Everything but the hidden may be read, only the scratch folder written; renames inside of it work."""
     (said,) = confined(top, f"print(attempt({code}))")
     assert said in {found, "OSError" if found == "PermissionError" and "rename" in code else found}
 

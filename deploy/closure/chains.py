@@ -69,7 +69,7 @@ class _Search:
         self._lock = lock
         self._target = target
         self._known = known
-        self._rules = TargetRules(target.python, target.python_full, target.platform, target.glibc)
+        self._rules = TargetRules(target.python, target.python_full, target.platform, target.libc)
         self._lines: dict[str, None] = {}
         self._reached: dict[str, Chain] = {}
         self._met: defaultdict[str, dict[str, None]] = defaultdict(dict)
@@ -126,7 +126,7 @@ class _Search:
             if asked and not self._rules.fits_python(asked):
                 self._add((), f"{file}: requires Python {asked}; the target has {self._target.python_full}")
             if archive.kind == "wheel" and self._rules.wheel_rank(file) is None:
-                self._add((), f"{file}: does not fit {self._target.name} with glibc {self._target.glibc}")
+                self._add((), f"{file}: does not fit {self._target.name} with {self._target.libc}")
 
     def _build(self, file: str) -> None:
         archive = self._lock.archives[file]

@@ -60,9 +60,9 @@ class Wanted:
 
 
 class Index:
-    """The index as pip is configured to reach it from here, seen by one target. Use it as a context manager."""
+    """The index as pip is configured to reach it from here, seen by some targets. Use it as a context manager."""
 
-    def __init__(self, rules: TargetRules) -> None:
+    def __init__(self, *rules: TargetRules) -> None:
         self._rules = rules
         self._listed: dict[str, tuple[IndexFile, ...]] = {}
 
@@ -70,13 +70,14 @@ class Index:
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         # -I: neither PYTHONPATH nor this folder's own modules may stand in for what pip imports.
         self._child = subprocess.Popen(
-            [sys.executable, "-I", str(_CHILD), self._rules.python, *self._rules.platforms()],
+            [sys.executable, "-I", str(_CHILD)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
             env=environment(),
             text=True,
         )
+        self._ask({"tags": sorted({str(tag) for rules in self._rules for tag in rules.tags})})
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +86,7 @@ class Index:
         self._said.close()
 
     def files(self, names: Iterable[str]) -> dict[str, tuple[IndexFile, ...]]:
-        """List the sdists and fitting wheels of some packages, in the index's order; each name is asked once.
+        """List the sdists and the wheels that fit some target, in the index's order; each name is asked once.
 
         Raises Failed where the index knows nothing of a package or does not answer.
         """

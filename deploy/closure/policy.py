@@ -43,14 +43,16 @@ def sdist(files: Iterable[IndexFile], version: str) -> IndexFile | None:
     return min(found, key=_suffix_rank, default=None)
 
 
-def wheel(files: Iterable[IndexFile], version: str, rules: TargetRules) -> IndexFile | None:
-    """Pick the best wheel of a version that fits the target, by tag rank and then by name."""
+def wheel(
+    files: Iterable[IndexFile], version: str, rules: TargetRules, everyone: Sequence[TargetRules] = ()
+) -> IndexFile | None:
+    """Pick the wheel of a version that fits the target, and most others of ``everyone``; then by tag rank and name."""
     ranked = [
-        (rank, file.file, file)
+        (-sum(other.wheel_rank(file.file) is not None for other in everyone), rank, file.file, file)
         for file in files
         if file.version == version and file.file.endswith(".whl") and (rank := rules.wheel_rank(file.file)) is not None
     ]
-    return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+    return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
 
 
 def foreign(name: str, build_requires: Sequence[str], rules: TargetRules) -> str:

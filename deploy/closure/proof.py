@@ -7,7 +7,7 @@ network has a say in the answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from packaging.utils import canonicalize_name
 
@@ -16,8 +16,9 @@ from deploy.errors import Refused
 from . import lines, lockfile, memory, metadata
 from .chains import holes, reasons
 from .lockfile import BadLock
-from .model import Archive, Lock
+from .model import Archive, Lock, LockTarget
 from .source import Source
+from .target import Declared, declared
 
 VENDOR = "vendor"
 
@@ -39,10 +40,10 @@ def read(source: Source, requirements: str) -> Lock:
     return lock
 
 
-def check(source: Source, requirements: str, python: str | None = None) -> Lock:
+def check(source: Source, requirements: str, targets: Sequence[str] = ()) -> Lock:
     """Prove that the closure of ``requirements/NAME`` is closed for every target of its lock, and give the lock.
 
-    ``python`` is what the settings ask for: the lock must have a target of it.
+    ``targets`` are what the settings declare: the lock must have each of them.
 
     Checks: every pin has its file and every file its pin; hashes and sizes; names and versions in the archives'
     own metadata; no line that looks past ``vendor/``; every requirement met at run time and in every build
@@ -55,12 +56,12 @@ def check(source: Source, requirements: str, python: str | None = None) -> Lock:
     strays = _strays(source, lock)
     known, absent, bad = _archives(source, lock.archives.values())
     wrong += bad
-    pythons = sorted({target.python for target in lock.targets})
-    if python is not None and python not in pythons:
-        path = lockfile.lock_path(requirements)
-        wrong.append(f"{path} is locked for Python {', '.join(pythons)}; the settings ask for {python}")
-    for target in lock.targets:
-        wrong += holes(lock, target, asked.roots, known)
+    absent_targets = [one for one in declared(targets) if not any(_is(one, target) for target in lock.targets)]
+    if absent_targets:
+        path, those = lockfile.lock_path(requirements), ", ".join(target.name for target in lock.targets)
+        wrong += [f"{path} is locked for {those}; the settings ask for Python {one}" for one in absent_targets]
+    for locked in lock.targets:
+        wrong += holes(lock, locked, asked.roots, known)
     problems = [*wrong, *strays, *absent]
     if problems:
         count = "1 break" if len(problems) == 1 else f"{len(problems)} breaks"
@@ -69,6 +70,15 @@ def check(source: Source, requirements: str, python: str | None = None) -> Lock:
         next_step += " --prune" if strays else ""
         raise _refused(requirements, f"{count} in the closure", next_step, problems)
     return lock
+
+
+def same_targets(wanted: Sequence[Declared], locked: Sequence[LockTarget]) -> bool:
+    """Tell whether a lock has the declared targets and no other."""
+    return len(wanted) == len(locked) and all(any(_is(one, target) for target in locked) for one in wanted)
+
+
+def _is(wanted: Declared, target: LockTarget) -> bool:
+    return wanted.admits(target.python, target.python_full, target.platform, target.libc)
 
 
 def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]:

@@ -284,7 +284,7 @@ def test_sdist_without_a_locked_environment(project: Any, make_sdist: Any) -> No
     """An sdist that the lock has no build environment for is a hole, not an empty environment."""
     project.lock("one\n", [make_sdist("one", "1.0")])
     text = project.lock_path.read_text()
-    start = text.index("[[tool.sealed-deploy.targets.builds]]")
+    start = text.index("[[tool.sealed-deploy.builds]]")
     project.lock_path.write_text(text[:start] + text[text.index("[[tool.sealed-deploy.archives]]") :])
     assert project.problems() == ["one 1.0 [build]: its build environment is not locked"]
 
@@ -306,7 +306,7 @@ def test_no_lock_at_all_says_so(project: Any) -> None:
 def test_newer_lock_format_is_refused(project: Any, make_sdist: Any) -> None:
     """A lock of a newer format asks for an upgrade and is never half understood."""
     project.lock("one\n", [make_sdist("one", "1.0")])
-    project.lock_path.write_text(project.lock_path.read_text().replace("format = 1", "format = 2"))
+    project.lock_path.write_text(project.lock_path.read_text().replace("format = 2", "format = 3"))
     with pytest.raises(Refused, match="upgrade it"):
         read(WorkTree(project.folder), "app")
 
@@ -334,7 +334,7 @@ def test_memory_changes_no_answer(project: Any, make_sdist: Any) -> None:
 def next_step(project: Any) -> str:
     """What a refused check says to do."""
     with pytest.raises(Refused) as refused:
-        check(WorkTree(project.folder), "app", "3.11")
+        check(WorkTree(project.folder), "app", ("3.11",))
     return refused.value.next_step
 
 
@@ -357,9 +357,9 @@ def test_another_python_than_the_settings_ask_for_is_a_break(project: Any, make_
     """As a deploy would refuse it."""
     project.lock("lib\n", [make_sdist("lib", "1.0")])
     with pytest.raises(Refused) as refused:
-        check(WorkTree(project.folder), "app", "3.9")
+        check(WorkTree(project.folder), "app", ("3.9",))
     assert refused.value.problems == (
-        "requirements/pylock.app.toml is locked for Python 3.11; the settings ask for 3.9",
+        "requirements/pylock.app.toml is locked for python3.11-linux_x86_64; the settings ask for Python 3.9",
     )  # fmt: skip
 
 

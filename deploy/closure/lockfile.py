@@ -16,7 +16,7 @@ The standard part (``[[packages]]``) is for other installers: the run-time pins 
     [[tool.sealed-deploy.targets.builds]]    # one per sdist: file, static, dynamic, environment = [FILE, ...]
 
     [[tool.sealed-deploy.archives]]          # every file of vendor/ that this lock names
-    file, sha256, size, name, version, policy, reason, requires, requires-python
+    file, sha256, size, name, version, policy, reason, yanked, requires, requires-python
 """
 
 from __future__ import annotations
@@ -201,6 +201,8 @@ def _archive_table(archive: Archive) -> dict[str, toml.Value]:
     }
     if archive.reason:
         table["reason"] = archive.reason
+    if archive.yanked:
+        table["yanked"] = archive.yanked
     if archive.requires:
         table["requires"] = archive.requires
     if archive.requires_python:
@@ -218,6 +220,7 @@ def _archive(entry: Mapping[str, Any]) -> Archive:
         requires=_texts(entry.get("requires", ())),
         requires_python=str(entry.get("requires-python", "")),
         reason=str(entry.get("reason", "")),
+        yanked=str(entry.get("yanked", "")),
     )
 
 

@@ -175,6 +175,7 @@ def _archive(chosen: Chosen, pin: Pin | None, extras: frozenset[str]) -> Archive
         requires=tuple(sorted(text for text in requires if _counts(Requirement(text), extras))),
         requires_python=found.requires_python or (pin.requires_python if pin else ""),
         reason=chosen.reason,
+        yanked=chosen.yanked,
     )
 
 
@@ -213,6 +214,7 @@ def _still_holds(root: Path, earlier: Lock, asked: lines.Asked, python: str) -> 
         and tools == toolchain(python)
         and pins.is_file()
         and pins.read_text(encoding="utf-8") == lockfile.write_pins(earlier)
+        and not proof.needs_locking(WorkTree(root), earlier)
     )
 
 

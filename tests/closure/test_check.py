@@ -372,11 +372,13 @@ def test_why_shows_every_chain_that_needs_a_package(project: Any, make_sdist: An
     assert why(WorkTree(project.folder), "app", "Six") == {
         "python3.11-linux_x86_64": [
             "requirements/app.in:2 -> six: 1.17.0",
-            "celery 5.7.0 -> six: 1.17.0",
-            "celery 5.7.0 -> python-dateutil 2.9.0 -> six >=1.5: 1.17.0",
+            "requirements/app.in:1 -> celery 5.7.0 -> six: 1.17.0",
+            "requirements/app.in:1 -> celery 5.7.0 -> python-dateutil 2.9.0 -> six >=1.5: 1.17.0",
         ]
     }
     (chain,) = why(WorkTree(project.folder), "app", "setuptools_scm")["python3.11-linux_x86_64"]
-    assert chain == "celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0"
+    assert chain == (
+        "requirements/app.in:1 -> celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0"
+    )
     with pytest.raises(Refused, match=r"nothing in requirements/app needs celeri; did you mean 'celery'\?"):
         why(WorkTree(project.folder), "app", "celeri")

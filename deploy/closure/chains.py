@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -190,7 +191,7 @@ class _Search:
 
     def _requirement(self, text: str, chain: Chain) -> Requirement | None:
         try:
-            return Requirement(text)
+            return _parsed(text)
         except InvalidRequirement:
             self._add(chain, f"states a requirement that cannot be read: {text!r}")
             return None
@@ -207,3 +208,9 @@ class _Search:
 
     def _add(self, chain: Chain, problem: str) -> None:
         self._lines[" -> ".join(chain) + (": " if chain else "") + problem] = None
+
+
+@cache
+def _parsed(text: str) -> Requirement:
+    """Read a requirement once: the same texts come back for every build environment of every target."""
+    return Requirement(text)

@@ -24,6 +24,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from packaging.version import Version
+
 from deploy.wire import names
 
 from . import toml
@@ -216,12 +218,18 @@ def _archive(entry: Mapping[str, Any]) -> Archive:
         sha256=names.sha256(entry["sha256"]),
         size=int(entry["size"]),
         name=str(entry["name"]),
-        version=str(entry["version"]),
+        version=_version(entry["version"]),
         requires=_texts(entry.get("requires", ())),
         requires_python=str(entry.get("requires-python", "")),
         reason=str(entry.get("reason", "")),
         yanked=str(entry.get("yanked", "")),
     )
+
+
+def _version(value: object) -> str:
+    """Give a version as it is spelled. Raises ValueError where it is none (PEP 440)."""
+    Version(str(value))
+    return str(value)
 
 
 def _target(entry: Mapping[str, Any]) -> LockTarget:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from deploy.errors import Refused
 
@@ -196,7 +197,11 @@ def _doubles(lock: Lock) -> list[str]:
     for archive in lock.archives.values():
         if archive.kind == "sdist":
             files[archive.label].append(archive.file)
-    return [f"{' and '.join(sorted(same))} are one package ({label})" for label, same in files.items() if len(same) > 1]
+    return [
+        f"{' and '.join(sorted(same))} are one package ({label}); pip would pick one of them silently"
+        for label, same in sorted(files.items())
+        if len(same) > 1
+    ]
 
 
 def _find_strays(source: Source, lock: Lock, breaks: _Breaks) -> None:
@@ -216,7 +221,7 @@ def _double_of(stray: str, lock: Lock) -> str:
         stated = metadata.named(stray)
     except metadata.BadArchive:
         return ""
-    same = [archive.file for archive in lock.archives.values() if (archive.name, archive.version) == stated]
+    same = [archive.file for archive in lock.archives.values() if _speaks_of(stated, archive.name, archive.version)]
     if not same:
         return ""
     how = "under another spelling" if stray.lower().endswith(f".{same[0].rpartition('.')[2]}") else "in another form"
@@ -255,19 +260,21 @@ def _archives(source: Source, archives: Iterable[Archive], breaks: _Breaks) -> M
             if found is None:
                 found = metadata.read(archive.file, data)
                 memory.remember(archive.file, digest, found)
-            _require_agreement(archive, found)
+            stated = metadata.named(archive.file)
+            if not _speaks_of(stated, archive.name, archive.version):
+                breaks.pins.append(f"{at}: the file name says {' '.join(stated)}, the lock says {archive.label}")
+            if not _speaks_of(stated, found.name, found.version):
+                inside = f"{found.name} {found.version}"
+                raise metadata.BadArchive(f"the file name says {' '.join(stated)}, its metadata says {inside}")
             known[archive.file] = found
         except metadata.BadArchive as error:
             breaks.bad[archive.file] = archive, f"{at}: {str(error).removeprefix(f'{archive.file}: ')}"
     return known
 
 
-def _require_agreement(archive: Archive, found: metadata.Metadata) -> None:
-    """Compare the three places that state a name and version: lock, file name, the archive's own metadata."""
-    stated = metadata.named(archive.file)
-    for who, said in (("the lock", (archive.name, archive.version)), ("its metadata", (found.name, found.version))):
-        if said != stated:
-            raise metadata.BadArchive(f"the file name says {' '.join(stated)}, {who} says {' '.join(said)}")
+def _speaks_of(stated: tuple[str, str], name: str, version: str) -> bool:
+    """Tell whether a file name speaks of this package; 5.2 and 5.2.0 are one version (PEP 440)."""
+    return stated[0] == name and Version(stated[1]) == Version(version)
 
 
 def _text(source: Source, path: str) -> str:

@@ -351,6 +351,73 @@ def test_the_next_command_mends_what_is_wrong_and_no_more(project: Any, make_sdi
     assert next_step(project) == "fab vendor.fetch --prune"
     project.asked_path.write_text("lib\nmore\n")
     assert next_step(project) == "fab vendor.lock && fab vendor.fetch --prune"
+    project.asked_path.write_text("lib\n-e .\n")
+    assert next_step(project) == "edit requirements/app.in, then fab vendor.lock && fab vendor.fetch --prune"
+    project.asked_path.unlink()
+    assert next_step(project) == "edit requirements/app.in, then fab vendor.lock && fab vendor.fetch --prune"
+
+
+def test_a_bad_archive_is_not_mended_by_locking_it_again(project: Any, make_sdist: Any, make_wheel: Any) -> None:
+    """The index serves those bytes: another version, or the package's other kind, is the way out."""
+    file, _ = make_sdist("lib", "1.0")
+    project.lock("lib\n", [(file, make_sdist("evil", "1.0")[1])])
+    served = "the index serves this file as it is, then fab vendor.lock && fab vendor.fetch"
+    path = "requirements/app.in"
+    assert next_step(project) == f"ask for another version of lib in {path} (or '# policy: lib wheel'): {served}"
+    file, _ = make_wheel("lib", "1.0")
+    project.lock("lib\n", [(file, make_wheel("lib", "2.0")[1])])
+    for stray in project.vendor.glob("*.tar.gz"):
+        stray.unlink()
+    assert next_step(project) == f"ask for another version of lib in {path} (or '# policy: lib source'): {served}"
+
+
+def test_another_lock_that_cannot_be_read_is_named_with_all_else(project: Any, make_sdist: Any) -> None:
+    """Whose files are strays cannot be told then, so none is called one."""
+    project.lock("lib\n", [make_sdist("lib", "1.0", ["dep"])])
+    (project.vendor / "stray-1.0.tar.gz").write_bytes(b"x")
+    (project.folder / "requirements/pylock.other.toml").write_text("nothing")
+    hole, other = project.problems()
+    assert hole == "lib 1.0 -> dep: not in vendor/"
+    assert other.startswith("requirements/pylock.other.toml: not a lock that vendor.lock wrote")
+    assert next_step(project) == "mend or remove the lock that cannot be read, then fab vendor.lock && fab vendor.fetch"
+
+
+@pytest.mark.parametrize(
+    ("stray", "how"),
+    [
+        ("Django-5.2.tar.gz", "under another spelling"),
+        ("django-5.2.0.tar.gz", "under another spelling"),
+        ("django-5.2.zip", "in another form"),
+        ("Django-5.2-py3-none-any.whl", "in another form"),
+        ("django-5.1.tar.gz", ""),
+        ("notes.txt", ""),
+    ],
+)
+def test_stray_of_a_locked_package_says_so(project: Any, make_sdist: Any, stray: str, how: str) -> None:
+    """Plain pip would pick one of two files of one version silently."""
+    project.lock("django\n", [make_sdist("django", "5.2")])
+    (project.vendor / stray).write_bytes(b"x")
+    same = f": the same package as django-5.2.tar.gz {how}; pip would pick one of them silently" if how else ""
+    assert project.problems() == [f"vendor/{stray}: no lock names it{same}"]
+
+
+def test_two_locked_files_of_one_version_are_refused(project: Any, make_sdist: Any) -> None:
+    """Even where each has its own place: one is a pin, the other builds something."""
+    tool, other = make_sdist("tool", "1.0"), make_sdist("tool", "1.0", suffix=".zip")
+    lib = make_sdist("lib", "1.0", [], ["tool"])
+    project.lock("tool\nlib\n", [tool, lib], {lib[0]: [other]})
+    assert project.problems() == [
+        "tool-1.0.tar.gz and tool-1.0.zip are one package (tool 1.0); pip would pick one of them silently"
+    ]
+
+
+def test_hostile_archive_is_named_with_what_it_holds(project: Any, make_sdist: Any) -> None:
+    """One line with the file and the member, beside every other break."""
+    hostile = make_sdist("lib", "1.0", files={"../../evil": ""})
+    project.lock("lib\n", [hostile, make_sdist("dep", "1.0", ["deep"])])
+    assert project.problems() == [
+        "vendor/lib-1.0.tar.gz: holds a member outside its own folder: 'lib-1.0/../../evil'",
+    ]
 
 
 def test_another_python_than_the_settings_ask_for_is_a_break(project: Any, make_sdist: Any) -> None:
@@ -382,3 +449,11 @@ def test_why_shows_every_chain_that_needs_a_package(project: Any, make_sdist: An
     )
     with pytest.raises(Refused, match=r"nothing in requirements/app needs celeri; did you mean 'celery'\?"):
         why(WorkTree(project.folder), "app", "celeri")
+
+
+def test_lock_with_a_version_that_is_none_is_refused(project: Any, make_sdist: Any) -> None:
+    """Edited by hand: a refusal, not a crash while versions are compared."""
+    project.lock("one\n", [make_sdist("one", "1.0")])
+    project.lock_path.write_text(project.lock_path.read_text().replace('version = "1.0"', 'version = "one"'))
+    (problem,) = project.problems()
+    assert problem.startswith("requirements/pylock.app.toml: not a lock that vendor.lock wrote: InvalidVersion")

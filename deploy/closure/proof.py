@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -17,6 +17,7 @@ from packaging.version import Version
 from deploy.errors import Refused
 
 from . import lines, lockfile, memory, metadata
+from .breaks import Breaks
 from .chains import holes, reasons
 from .lockfile import BadLock
 from .model import Archive, Lock
@@ -78,7 +79,7 @@ def examine(source: Source, requirements: str, python: str | None = None) -> Clo
     problems = breaks.all()
     if problems:
         count = "1 break" if len(problems) == 1 else f"{len(problems)} breaks"
-        raise _refused(requirements, f"{count} in the closure", breaks.next_step(requirements), problems)
+        raise _refused(requirements, f"{count} in the closure", breaks.next_step(lock), problems)
     return Closed(lock, asked.roots, known)
 
 
@@ -94,8 +95,8 @@ def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]
     Archives that are not there, or are altered, are judged by what the lock recorded of them.
     """
     lock = read(source, requirements)
-    asked = _asked(source, lock, _Breaks())
-    known = _archives(source, lock.archives.values(), _Breaks())
+    asked = _asked(source, lock, Breaks())
+    known = _archives(source, lock.archives.values(), Breaks())
     wanted = canonicalize_name(name)
     found = {target.name: reasons(lock, target, asked.roots, known, wanted) for target in lock.targets}
     if not any(found.values()):
@@ -110,48 +111,8 @@ def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]
     return found
 
 
-@dataclass(frozen=True)
-class _Breaks:
-    """Every break, by what mends it."""
-
-    edits: list[str] = field(default_factory=list[str])
-    """Lines of the .in file that cannot be locked."""
-    pins: list[str] = field(default_factory=list[str])
-    """What locking again mends."""
-    bad: dict[str, tuple[Archive, str]] = field(default_factory=dict[str, "tuple[Archive, str]"])
-    """Archives that are refused although their bytes are the pinned ones: the index serves them so."""
-    absent: list[str] = field(default_factory=list[str])
-    """Files that are missing or altered: the pins are right, and locking again might move them."""
-    strays: list[str] = field(default_factory=list[str])
-    locks: list[str] = field(default_factory=list[str])
-    """Locks beside this one that cannot be read."""
-
-    def all(self) -> list[str]:
-        bad = [line for _, line in self.bad.values()]
-        return [*self.edits, *self.pins, *bad, *self.strays, *self.locks, *self.absent]
-
-    def next_step(self, requirements: str) -> str:
-        """Say what mends all of it, and nothing that moves pins which are right."""
-        path = lockfile.asked_path(requirements)
-        steps = [f"edit {path}"] if self.edits else []
-        for archive, _ in self.bad.values():
-            other = "source" if archive.kind == "wheel" else "wheel"
-            steps.append(
-                f"ask for another version of {archive.name} in {path} (or '# policy: {archive.name} {other}'):"
-                " the index serves this file as it is"
-            )
-        if self.locks:
-            steps.append("mend or remove the lock that cannot be read")
-        fetch = "fab vendor.fetch --prune" if self.strays else "fab vendor.fetch"
-        if self.edits or self.pins or self.bad:
-            steps.append(f"fab vendor.lock && {fetch}")
-        elif self.strays or self.absent:
-            steps.append(fetch)
-        return ", then ".join(steps)
-
-
-def _breaks(source: Source, lock: Lock) -> tuple[lines.Asked, _Breaks, Mapping[str, metadata.Metadata]]:
-    breaks = _Breaks()
+def _breaks(source: Source, lock: Lock) -> tuple[lines.Asked, Breaks, Mapping[str, metadata.Metadata]]:
+    breaks = Breaks()
     asked = _asked(source, lock, breaks)
     breaks.pins.extend([*_pins(source, lock), *_doubles(lock)])
     _find_strays(source, lock, breaks)
@@ -161,7 +122,7 @@ def _breaks(source: Source, lock: Lock) -> tuple[lines.Asked, _Breaks, Mapping[s
     return asked, breaks, known
 
 
-def _asked(source: Source, lock: Lock, breaks: _Breaks) -> lines.Asked:
+def _asked(source: Source, lock: Lock, breaks: Breaks) -> lines.Asked:
     path = lockfile.asked_path(lock.requirements)
     try:
         asked = lines.read_asked(_text(source, path), path)
@@ -204,7 +165,7 @@ def _doubles(lock: Lock) -> list[str]:
     ]
 
 
-def _find_strays(source: Source, lock: Lock, breaks: _Breaks) -> None:
+def _find_strays(source: Source, lock: Lock, breaks: Breaks) -> None:
     """Name files of ``vendor/`` that no lock names. All locks of ``requirements/`` share the folder."""
     try:
         named = set(lock.archives) | other_files(source, lock.requirements)
@@ -238,7 +199,7 @@ def other_files(source: Source, requirements: str) -> set[str]:
     return named
 
 
-def _archives(source: Source, archives: Iterable[Archive], breaks: _Breaks) -> Mapping[str, metadata.Metadata]:
+def _archives(source: Source, archives: Iterable[Archive], breaks: Breaks) -> Mapping[str, metadata.Metadata]:
     """Read what archives say of themselves; those that are absent or refused are left out."""
     known: dict[str, metadata.Metadata] = {}
     for archive in sorted(archives, key=lambda archive: archive.file):
@@ -268,7 +229,7 @@ def _archives(source: Source, archives: Iterable[Archive], breaks: _Breaks) -> M
                 raise metadata.BadArchive(f"the file name says {' '.join(stated)}, its metadata says {inside}")
             known[archive.file] = found
         except metadata.BadArchive as error:
-            breaks.bad[archive.file] = archive, f"{at}: {str(error).removeprefix(f'{archive.file}: ')}"
+            breaks.bad[archive.file] = f"{at}: {str(error).removeprefix(f'{archive.file}: ')}"
     return known
 
 

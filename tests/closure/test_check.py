@@ -228,6 +228,7 @@ def test_metadata_that_disagrees_with_the_file_name(project: Any, make_sdist: An
     found = "\n".join(project.problems())
     assert "vendor/lib-1.0.tar.gz: the file name says lib 1.0, its metadata says evil 1.0" in found
     assert "vendor/dep-1.0-py3-none-any.whl: the file name says dep 1.0, its metadata says dep 2.0" in found
+    assert found.count("(the index serves it so: these are the pinned bytes)") == 2
 
 
 def test_lock_stands_in_where_an_sdist_cannot_tell(project: Any, make_sdist: Any) -> None:
@@ -359,16 +360,25 @@ def test_the_next_command_mends_what_is_wrong_and_no_more(project: Any, make_sdi
 
 def test_a_bad_archive_is_not_mended_by_locking_it_again(project: Any, make_sdist: Any, make_wheel: Any) -> None:
     """The index serves those bytes: another version, or the package's other kind, is the way out."""
-    file, _ = make_sdist("lib", "1.0")
-    project.lock("lib\n", [(file, make_sdist("evil", "1.0")[1])])
-    served = "the index serves this file as it is, then fab vendor.lock && fab vendor.fetch"
-    path = "requirements/app.in"
-    assert next_step(project) == f"ask for another version of lib in {path} (or '# policy: lib wheel'): {served}"
-    file, _ = make_wheel("lib", "1.0")
-    project.lock("lib\n", [(file, make_wheel("lib", "2.0")[1])])
-    for stray in project.vendor.glob("*.tar.gz"):
-        stray.unlink()
-    assert next_step(project) == f"ask for another version of lib in {path} (or '# policy: lib source'): {served}"
+    other = (make_sdist("lib", "1.0")[0], make_sdist("evil", "1.0")[1])
+    newer = (make_wheel("lib", "1.0")[0], make_wheel("lib", "2.0")[1])
+    run = "then fab vendor.lock && fab vendor.fetch"
+    asks = "ask for another version of lib in requirements/app.in, or for its other kind"
+    project.lock("lib\n", [other])
+    assert next_step(project) == f"{asks} ('# policy: lib wheel'), {run}"
+    (project.vendor / other[0]).unlink()
+    project.lock("lib\n", [newer])
+    assert next_step(project) == f"{asks} ('# policy: lib source'), {run}"
+    (project.vendor / newer[0]).unlink()
+    app = make_sdist("app", "1.0", [], ["lib"])
+    project.lock("app\n", [app], {app[0]: [other]})
+    assert next_step(project) == f"ask for the other kind of lib in requirements/app.in ('# policy: lib wheel'), {run}"
+    tools = [make_wheel("pip", "26.3"), ("virtualenv-2.0-py3-none-any.whl", make_wheel("virtualenv", "1.0")[1])]
+    (project.vendor / other[0]).unlink()
+    (project.vendor / "virtualenv-21.15.8-py3-none-any.whl").unlink()
+    project.lock("app\n", [make_wheel("app", "1.0")], toolchain=tools)
+    (project.vendor / app[0]).unlink()
+    assert next_step(project) == f"upgrade sealed-deploy, which pins virtualenv 2.0, {run}"
 
 
 def test_another_lock_that_cannot_be_read_is_named_with_all_else(project: Any, make_sdist: Any) -> None:
@@ -414,10 +424,10 @@ def test_two_locked_files_of_one_version_are_refused(project: Any, make_sdist: A
 def test_hostile_archive_is_named_with_what_it_holds(project: Any, make_sdist: Any) -> None:
     """One line with the file and the member, beside every other break."""
     hostile = make_sdist("lib", "1.0", files={"../../evil": ""})
-    project.lock("lib\n", [hostile, make_sdist("dep", "1.0", ["deep"])])
-    assert project.problems() == [
-        "vendor/lib-1.0.tar.gz: holds a member outside its own folder: 'lib-1.0/../../evil'",
-    ]
+    project.lock("lib\ndep\n", [hostile, make_sdist("dep", "1.0", ["deep"])])
+    hole, line = project.problems()
+    assert hole == "dep 1.0 -> deep: not in vendor/"
+    assert line.startswith("vendor/lib-1.0.tar.gz: holds a member outside its own folder: 'lib-1.0/../../evil' (the ")
 
 
 def test_another_python_than_the_settings_ask_for_is_a_break(project: Any, make_sdist: Any) -> None:

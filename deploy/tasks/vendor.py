@@ -180,6 +180,9 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
 def _tell_locked(emit: Emit, locked: Locked) -> None:
     for change in locked.changes:
         _tell(emit, change)
+    for archive in locked.lock.archives.values() if locked.changed else ():
+        if archive.yanked:
+            _tell(emit, f"yanked: {archive.label}: {archive.yanked}")
     done = "wrote" if locked.changed else "nothing changed:"
     _tell(emit, f"{done} {_summary(locked.lock)}")
 

@@ -31,7 +31,6 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import IO, cast
 
 MAX_UNPACKED_BYTES = 1 << 30
@@ -46,6 +45,7 @@ MAX_METADATA_BYTES = 8 << 20
 _SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID
 _ENCRYPTED = 0x1
 _UTF_8 = 0x800
+_UNICODE_PATH = 0x7075
 _COMPRESSION = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _DRIVE = re.compile(r"[A-Za-z]:")
 _ZIP_END_BYTES = 22
@@ -59,9 +59,10 @@ class BadArchive(ValueError):
 
 @dataclass(frozen=True)
 class Contents:
-    """The names of all files (links are none), and the bytes of those that were asked for."""
+    """The names of all files, those of links, and the bytes of the files that were asked for."""
 
     files: frozenset[str]
+    links: frozenset[str]
     texts: Mapping[str, bytes]
 
 
@@ -108,7 +109,7 @@ class _Found:
 
     def contents(self) -> Contents:
         """Judge all names together. Raises BadArchive."""
-        parents = {str(parent) for name in self._all() for parent in PurePosixPath(name).parents}
+        parents = _parents(self._all())
         for name in sorted(self._files & (parents | self._folders)):
             raise BadArchive(f"holds {name!a} both as a file and as a folder")
         for name, target in sorted({**self._links, **self._hard}.items()):
@@ -118,13 +119,11 @@ class _Found:
                 raise BadArchive(f"holds a hard link to what is no file of it: {name!a} -> {target!a}")
             if name in self._links and _leads_out(name, target):
                 raise BadArchive(f"holds a link that leads outside its own folder: {name!a} -> {target!a}")
-            if self._wanted(name):
-                raise BadArchive(f"{name!a} is not a plain file")
-        for name in sorted(self._files - set(self._texts)):
-            twin = next((text for text in self._texts if text.lower() == name.lower()), None)
-            if twin:
+        known = {name.lower(): name for name in self._texts}
+        for name in sorted(self._files):
+            if (twin := known.get(name.lower(), name)) != name:
                 raise BadArchive(f"holds {twin!a} and {name!a}, which differ in case alone")
-        return Contents(frozenset(self._files), self._texts)
+        return Contents(frozenset(self._files), frozenset((*self._links, *self._hard)), self._texts)
 
     def require_one_folder(self) -> None:
         names = self._all()
@@ -182,9 +181,20 @@ def _require_plain_zip(data: bytes, comment: bytes, members: Iterable[zipfile.Zi
             raise BadArchive("holds data before the first member of the zip")
         name, extra = (int.from_bytes(data[at + place : at + place + 2], "little") for place in (26, 28))
         local = data[at + _ZIP_MEMBER_BYTES : at + _ZIP_MEMBER_BYTES + name]
-        if local.decode("utf-8" if member.flag_bits & _UTF_8 else "cp437", "replace") != member.orig_filename:
+        spelled = local.decode("utf-8" if member.flag_bits & _UTF_8 else "cp437", "replace")
+        if {spelled, *_unicode_name(member.extra)} != {member.orig_filename}:
             raise BadArchive(f"holds a member under two names: {member.orig_filename!a} and {local!a}")
         free = at + _ZIP_MEMBER_BYTES + name + extra + member.compress_size
+
+
+def _unicode_name(extra: bytes) -> set[str]:
+    """Give the name in Info-ZIP's Unicode Path field, which Python 3.8 does not read and newer ones prefer."""
+    while len(extra) >= 4:
+        kind, size = int.from_bytes(extra[:2], "little"), int.from_bytes(extra[2:4], "little")
+        if kind == _UNICODE_PATH:
+            return {extra[4 + 5 : 4 + size].decode("utf-8", "replace")}
+        extra = extra[4 + size :]
+    return set()
 
 
 def _tar(file: str, data: bytes, wanted: Wanted) -> _Found:
@@ -264,6 +274,16 @@ def _inside(name: str) -> str:
     if name.startswith("/") or "//" in name or ".." in parts or "\\" in name or "\0" in name or _DRIVE.match(name):
         raise BadArchive(f"holds a member outside its own folder: {name!a}")
     return "/".join(parts)
+
+
+def _parents(names: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        above = name.rpartition("/")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition("/")[0]
+    return found
 
 
 def _require_no_special_bits(name: str, mode: int) -> None:

@@ -114,10 +114,12 @@ def _from_wheel(file: str, found: Contents) -> Metadata:
 
 
 def _from_sdist(file: str, found: Contents) -> Metadata:
-    tops = {name.split("/")[0] for name in found.texts if not name.endswith("/setup.py")}
-    if not tops:
+    top = next(iter(found.files), "").split("/")[0]
+    if not {f"{top}/PKG-INFO", f"{top}/pyproject.toml"} & found.texts.keys():
         raise BadArchive(f"{file}: holds neither PKG-INFO nor pyproject.toml in its top-level folder")
-    top = tops.pop()
+    for name in ("PKG-INFO", "pyproject.toml"):
+        if f"{top}/{name}" in found.links:
+            raise BadArchive(f"{file}: {top}/{name} is not a plain file")
     pyproject = toml.loads(found.texts.get(f"{top}/pyproject.toml", b""))
     build = _build_system(file, pyproject)
     inside = frozenset(name.partition("/")[2] for name in found.files)

@@ -15,12 +15,13 @@ INFO = "Metadata-Version: 2.2\nName: lib\nVersion: 1.0\n"
 
 
 def tar(*members: tuple[str, bytes]) -> bytes:
-    """A .tar.gz with exactly these members."""
+    """A .tar.gz with exactly these members; a name that ends in a slash makes a folder."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, data in members:
             member = tarfile.TarInfo(name)
             member.size = len(data)
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             archive.addfile(member, io.BytesIO(data))
     return packed.getvalue()
 
@@ -29,6 +30,7 @@ def tar(*members: tuple[str, bytes]) -> bytes:
     ("members", "says"),
     [
         ([("lib-1.0/setup.py", b"")], "neither PKG-INFO nor pyproject.toml"),
+        ([("lib-1.0/", b"")], "neither PKG-INFO nor pyproject.toml"),
         ([("lib-1.0/PKG-INFO", b"nothing")], "states no name or no version"),
         ([("lib-1.0/PKG-INFO", INFO.replace("1.0", "one").encode())], "invalid version"),
         ([("lib-1.0/PKG-INFO", INFO.encode()), ("lib-1.0/pyproject.toml", b"[")], "unreadable"),
@@ -43,6 +45,28 @@ def test_unreadable_metadata_is_refused(members: list[tuple[str, bytes]], says: 
     """Metadata that is absent, or that cannot be read, is an error of one line."""
     with pytest.raises(metadata.BadArchive, match=says):
         metadata.read("lib-1.0.tar.gz", tar(*members))
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"), [("PKG-INFO", True), ("pyproject.toml", True), ("setup.py", False), ("README", False)]
+)
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_metadata_that_is_a_link_is_refused(name: str, kind: bytes, *, refused: bool) -> None:
+    """What is read here and what an unpacker would see could be two files; setup.py only tells what it compiles."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for other in {"PKG-INFO", "pyproject.toml", "other"} - {name}:
+            member = tarfile.TarInfo(f"lib-1.0/{other}")
+            member.size = len(INFO) if other == "PKG-INFO" else 0
+            archive.addfile(member, io.BytesIO(INFO.encode()))
+        linked = tarfile.TarInfo(f"lib-1.0/{name}")
+        linked.type, linked.linkname = kind, "lib-1.0/other" if kind == tarfile.LNKTYPE else "other"
+        archive.addfile(linked)
+    if refused:
+        with pytest.raises(metadata.BadArchive, match=f"lib-1.0/{name} is not a plain file"):
+            metadata.read("lib-1.0.tar.gz", packed.getvalue())
+    else:
+        assert metadata.read("lib-1.0.tar.gz", packed.getvalue()).name == "lib"
 
 
 @pytest.mark.parametrize(

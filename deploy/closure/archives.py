@@ -24,6 +24,7 @@ class Chosen:
     path: Path
     metadata: metadata.Metadata
     reason: str
+    yanked: str = ""
 
 
 class Shelf:
@@ -104,9 +105,7 @@ class Shelf:
                 f"the index lacks wheels of the pinned toolchain: {', '.join(missing)}",
                 "use an index that has them, or upgrade sealed-deploy for a newer toolchain",
             )
-        return [
-            self._read(paths[pin], "toolchain: runs from the archive, before anything can be built") for pin in pins
-        ]
+        return [_read(paths[pin], "toolchain: runs from the archive, before anything can be built") for pin in pins]
 
     def _wheel_reason(self, pin: Pin, source: IndexFile | None) -> str:
         """Say why a wheel is to be used; nothing where source is."""
@@ -115,24 +114,11 @@ class Shelf:
             return "asked for by a policy comment" if asked == "wheel" else ""
         if source is None:
             return "no source archive is published"
-        system = self._read(self._folder / source.file, "").metadata.build
+        system = _read(self._folder / source.file, "").metadata.build
         return policy.foreign(pin.name, system.requires if system else (), self._rules)
 
     def _keep(self, pin: Pin, found: IndexFile, reason: str) -> None:
-        self._chosen[pin.name, pin.version] = self._read(self._folder / found.file, reason)
-
-    def _read(self, path: Path, reason: str) -> Chosen:
-        digest = Sha256(sha256_of(path))
-        try:
-            found = memory.recall(path.name, digest)
-            if found is None:
-                found = metadata.read(path.name, path.read_bytes())
-                memory.remember(path.name, digest, found)
-        except metadata.BadArchive as error:
-            raise Failed(
-                "Nothing was locked.", f"the index offers a bad archive: {error}", "pin another version"
-            ) from None
-        return Chosen(path.name, digest, path, found, reason)
+        self._chosen[pin.name, pin.version] = _read(self._folder / found.file, reason, found.yanked)
 
     def _fetch(self, files: Iterable[IndexFile]) -> None:
         missing = [file for file in files if not (self._folder / file.file).exists()]
@@ -145,6 +131,24 @@ class Shelf:
                 "fab vendor.lock again once the index answers",
                 problems=[f"{file}: {why}" for file, why in sorted(errors.items())],
             )
+
+
+def _read(path: Path, reason: str, yanked: str = "") -> Chosen:
+    digest = Sha256(sha256_of(path))
+    return Chosen(path.name, digest, path, _metadata(path, digest), reason, yanked)
+
+
+def _metadata(path: Path, digest: Sha256) -> metadata.Metadata:
+    try:
+        found = memory.recall(path.name, digest)
+        if found is None:
+            found = metadata.read(path.name, path.read_bytes())
+            memory.remember(path.name, digest, found)
+        return found
+    except metadata.BadArchive as error:
+        why = f"the index offers a bad archive: {path.name}: {str(error).removeprefix(f'{path.name}: ')}"
+        step = "ask for another version in the .in file, or for its other kind ('# policy: NAME wheel' or 'source')"
+        raise Refused("Nothing was locked.", why, step) from None
 
 
 def _unavailable(pin: Pin, asked: str) -> Refused:

@@ -40,13 +40,17 @@ _SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 @dataclass(frozen=True)
 class IndexFile:
-    """One file the index offers for a target. ``sha256`` is empty where the index does not tell."""
+    """One file the index offers for a target. ``sha256`` is empty where the index does not tell.
+
+    ``yanked`` is why it was withdrawn (PEP 592), and empty where it was not.
+    """
 
     name: str
     file: str
     version: str
     sha256: str
     requires_python: str
+    yanked: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,9 @@ def _index_files(name: str, found: Iterable[Mapping[str, Any]]) -> Iterable[Inde
             metadata.named(entry["file"])
         except metadata.BadArchive:
             continue  # an old or odd file name that no pin could state
-        yield IndexFile(name, entry["file"], entry["version"], entry["sha256"] or "", entry["requires_python"])
+        yield IndexFile(
+            name, entry["file"], entry["version"], entry["sha256"] or "", entry["requires_python"], entry["yanked"]
+        )
 
 
 def _redacted(text: str) -> str:

@@ -7,8 +7,9 @@ session are what carry proxies, certificates, mirrors, find-links and credential
 One JSON object a line on stdin, one answer a line on stdout, until stdin ends:
 
 * ``"tags": [TAG, ...]``: comes first; the wheel tags of all targets (``cp311-cp311-manylinux_2_28_x86_64``);
-* ``"list": [NAME, ...]``: answers ``{"files": {NAME: [{"file", "version", "sha256" | null, "requires_python"}]}}``
-  with the wheels that fit and all sdists, in the index's order;
+* ``"list": [NAME, ...]``: answers ``{"files": {NAME: [FILE, ...]}}``, each FILE
+  ``{"file", "version", "sha256" | null, "requires_python", "yanked"}`` (``""`` where it is not): the wheels that fit
+  and all sdists, in the index's order;
 * ``"download": [{"name", "file", "sha256" | null, "to"}]``: answers ``{"errors": {FILE: WHY}}``; bytes of another
   hash are never left at ``to``.
 
@@ -81,6 +82,8 @@ def _files(finder: Any, name: str) -> list[dict[str, Any]]:
             "version": str(candidate.version),
             "sha256": candidate.link.hash if candidate.link.hash_name == "sha256" else None,
             "requires_python": candidate.link.requires_python or "",
+            # PEP 592: None is not yanked; an empty reason is.
+            "yanked": "" if candidate.link.yanked_reason is None else candidate.link.yanked_reason or "no reason given",
         }
         for candidate in finder.find_all_candidates(name)
     ]

@@ -18,7 +18,7 @@ The standard part (``[[packages]]``) is for other installers: the run-time pins 
     on = [TARGET, ...]                       # only where targets build it differently, or not all do
 
     [[tool.sealed-deploy.archives]]          # every file of vendor/ that this lock names
-    file, sha256, size, name, version, policy, reason, requires, requires-python
+    file, sha256, size, name, version, policy, reason, yanked, requires, requires-python
     on = [TARGET, ...]                       # the targets that install it, where not all do
 
 Format 1, which is still read, had ``install``, ``needs`` and ``builds`` in each target, and ``glibc = "2.28"``.
@@ -29,6 +29,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from packaging.version import Version
 
 from deploy.wire import names
 
@@ -253,6 +255,8 @@ def _archive_table(lock: Lock, archive: Archive) -> dict[str, toml.Value]:
     }
     if archive.reason:
         table["reason"] = archive.reason
+    if archive.yanked:
+        table["yanked"] = archive.yanked
     if archive.requires:
         table["requires"] = archive.requires
     if archive.requires_python:
@@ -269,11 +273,18 @@ def _archive(entry: Mapping[str, Any]) -> Archive:
         sha256=names.sha256(entry["sha256"]),
         size=int(entry["size"]),
         name=str(entry["name"]),
-        version=str(entry["version"]),
+        version=_version(entry["version"]),
         requires=_texts(entry.get("requires", ())),
         requires_python=str(entry.get("requires-python", "")),
         reason=str(entry.get("reason", "")),
+        yanked=str(entry.get("yanked", "")),
     )
+
+
+def _version(value: object) -> str:
+    """Give a version as it is spelled. Raises ValueError where it is none (PEP 440)."""
+    Version(str(value))
+    return str(value)
 
 
 def _target(tool: Mapping[str, Any], entry: Mapping[str, Any]) -> LockTarget:

@@ -105,6 +105,7 @@ def _still_holds(root: Path, earlier: Lock, asked: lines.Asked, wanted: Sequence
         and tools == [toolchain(target.python) for target in earlier.targets]
         and _text(root / lockfile.pins_path(earlier.requirements)) == lockfile.write_pins(earlier)
         and _text(root / lockfile.lock_path(earlier.requirements)) == lockfile.write_lock(earlier)
+        and not proof.needs_locking(WorkTree(root), earlier)
     )
 
 

@@ -252,6 +252,7 @@ def _archive(chosen: Chosen, pin: Pin | None, extras: frozenset[str]) -> Archive
         requires=tuple(sorted(text for text in requires if _counts(Requirement(text), extras))),
         requires_python=found.requires_python or (pin.requires_python if pin else ""),
         reason=chosen.reason,
+        yanked=chosen.yanked,
     )
 
 

@@ -23,7 +23,7 @@ class Archive:
 
     ``requires`` and ``requires_python`` are what the resolver saw; ``check`` prefers the archive's own metadata
     wherever that is authoritative. ``reason`` says why a wheel is used where source is the rule, and is empty
-    for an sdist.
+    for an sdist. ``yanked`` is why the index had withdrawn the file when it was locked (PEP 592), else empty.
     """
 
     file: str
@@ -34,6 +34,7 @@ class Archive:
     requires: tuple[str, ...] = ()
     requires_python: str = ""
     reason: str = ""
+    yanked: str = ""
 
     @property
     def kind(self) -> Kind:

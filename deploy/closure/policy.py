@@ -9,6 +9,7 @@ from packaging.utils import canonicalize_name
 
 from .index import IndexFile
 from .model import SDIST_SUFFIXES
+from .native import LIBRARIES
 from .target import TargetRules
 
 FOREIGN_TOOLS = {
@@ -28,13 +29,6 @@ FOREIGN_TOOLS = {
     "setuptools-rust": "a Rust toolchain",
 }
 """Build requirements that tell that a build needs more than Python; a host has none of it by rule."""
-FOREIGN_PACKAGES = {
-    "cffi": "libffi's headers and a C compiler",
-    "lxml": "libxml2's headers and a C compiler",
-    "pillow": "image libraries' headers and a C compiler",
-    "psycopg2-binary": "PostgreSQL's headers and a C compiler",
-}
-"""Packages that need headers which their build requirements do not show."""
 
 
 def sdist(files: Iterable[IndexFile], version: str) -> IndexFile | None:
@@ -57,8 +51,8 @@ def wheel(
 
 def foreign(name: str, build_requires: Sequence[str], rules: TargetRules) -> str:
     """Say why a build needs more than Python, or nothing where Python is enough."""
-    if name in FOREIGN_PACKAGES:
-        return f"its build needs {FOREIGN_PACKAGES[name]}"
+    if name in LIBRARIES:
+        return f"its build needs {LIBRARIES[name]}"
     asked = [Requirement(text) for text in build_requires]
     tools = [canonicalize_name(need.name) for need in asked if rules.applies(need)]
     for tool in sorted(tools):

@@ -135,7 +135,8 @@ class TargetRules:
         interpreter = f"cp{version[0]}{version[1]}"
         platforms = self.platforms()
         fitting = [
-            *cpython_tags(python_version=version, platforms=platforms),
+            # Without ABIs named, packaging asks the Python it runs on whether it is a debug or free-threaded build.
+            *cpython_tags(python_version=version, abis=[interpreter], platforms=platforms),
             *compatible_tags(python_version=version, interpreter=interpreter, platforms=platforms),
         ]
         return {tag: rank for rank, tag in reversed(list(enumerate(fitting)))}

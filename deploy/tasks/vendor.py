@@ -32,7 +32,8 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
         locked = closure.lock(place.root, place.requirements, place.targets, emit, upgrade=upgrade)
         _tell_locked(emit, locked)
         if locked.changed:
-            _tell(emit, "next: fab vendor.fetch, then commit requirements/ and vendor/")
+            fetch = "fab vendor.fetch --prune" if locked.superseded else "fab vendor.fetch"
+            _tell(emit, f"next: {fetch}, then commit requirements/ and vendor/")
 
 
 @fleet_task(help={"prune": "Remove files of vendor/ that no lock names.", **_LINES})
@@ -93,8 +94,10 @@ def check(c: Context, *, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
-        found = closure.check(closure.WorkTree(place.root), place.requirements, place.targets)
-        _tell(emit, f"closed: {_summary(found)}")
+        found = closure.examine(closure.WorkTree(place.root), place.requirements, place.targets)
+        for line in closure.remarks(found):
+            _tell(emit, line)
+        _tell(emit, f"closed: {_summary(found.lock)}")
 
 
 @fleet_task(help={"name": "The package.", **_LINES})
@@ -178,6 +181,9 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
 def _tell_locked(emit: Emit, locked: Locked) -> None:
     for change in locked.changes:
         _tell(emit, change)
+    for archive in locked.lock.archives.values() if locked.changed else ():
+        if archive.yanked:
+            _tell(emit, f"yanked: {archive.label}: {archive.yanked}")
     done = "wrote" if locked.changed else "nothing changed:"
     _tell(emit, f"{done} {_summary(locked.lock)}")
 

@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from virtualenv.seed.wheels.embed import get_embed_wheel
 
-from deploy.closure import WorkTree, add, check, fetch, lock, plan, prune, toolchain
+from deploy.closure import WorkTree, add, check, fetch, lock, lockfile, plan, prune, read, toolchain
 from deploy.errors import Failed, Refused
 from deploy.events import Event, Notice
 
@@ -320,3 +321,61 @@ def test_one_package_is_upgraded_and_the_others_stay(index: Folder, root: Path, 
     assert lock(root, "app", (PYTHON,), silent, upgrade=True).changes == ("other 1.0 -> 2.0",)
     with pytest.raises(Refused, match="libb is no package of requirements/app; did you mean 'lib'"):
         lock(root, "app", (PYTHON,), silent, let_go=("libb",))
+
+
+@pytest.mark.slow
+def test_yanked_files_are_recorded_with_their_reason(
+    index: Folder, root: Path, make_wheel: Any, make_sdist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the index says of a withdrawn file (PEP 592) is in the lock, for an exact pin of one; else nothing is."""
+    pages = root.parent / "simple"
+    for name, attribute, (file, data) in (
+        ("lib", ' data-yanked="breaks on 3.11"', make_sdist("lib", "1.0")),
+        ("dep", ' data-yanked=""', make_wheel("dep", "1.0")),
+        ("fine", "", make_wheel("fine", "1.0")),
+    ):
+        (pages / name).mkdir(parents=True)
+        (pages / name / file).write_bytes(data)
+        (pages / name / "index.html").write_text(f'<!DOCTYPE html><a href="{file}"{attribute}>{file}</a>')
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", pages.as_uri())
+    ask(root, "lib==1.0\ndep==1.0\nfine\n")
+    lock(root, "app", (PYTHON,), silent)
+    found = read(WorkTree(root), "app").run_time()
+    assert {archive.name: archive.yanked for archive in found} == {
+        "dep": "no reason given",
+        "fine": "",
+        "lib": "breaks on 3.11",
+    }
+
+
+@pytest.mark.slow
+def test_locking_mends_a_lock_that_has_a_hole(index: Folder, root: Path, make_sdist: Any) -> None:
+    """A lock that forgot an archive (a merge of two branches) is made anew, though the .in file did not change."""
+    index.offer(make_sdist("lib", "1.0", ["dep"]), make_sdist("dep", "1.0"))
+    ask(root, "lib\n")
+    whole = lock(root, "app", (PYTHON,), silent).lock
+    fetch(root, "app", silent)
+    target = whole.targets[0]
+    install = tuple(file for file in target.install if not file.startswith("dep"))
+    builds = {file: build for file, build in target.builds.items() if not file.startswith("dep")}
+    archives = {file: archive for file, archive in whole.archives.items() if not file.startswith("dep")}
+    torn = replace(whole, archives=archives, targets=(replace(target, install=install, needs={}, builds=builds),))
+    (root / "requirements/pylock.app.toml").write_text(lockfile.write_lock(torn))
+    (root / "requirements/app.txt").write_text(lockfile.write_pins(torn))
+    with pytest.raises(Refused) as refused:
+        check(WorkTree(root), "app")
+    assert "lib 1.0 -> dep: not in vendor/" in refused.value.problems
+    assert lock(root, "app", (PYTHON,), silent).changed
+    assert check(WorkTree(root), "app") == whole
+
+
+@pytest.mark.slow
+def test_bad_archive_of_the_index_is_refused_with_a_way_out(index: Folder, root: Path, make_sdist: Any) -> None:
+    """Nothing is written, and the member that pip let through is named."""
+    index.offer(make_sdist("lib", "1.0", files={"pkg-info": ""}))
+    ask(root, "lib\n")
+    with pytest.raises(Refused, match=r"bad archive: lib-1.0.tar.gz: holds .* differ in case alone") as refused:
+        lock(root, "app", (PYTHON,), silent)
+    assert "another version" in refused.value.next_step
+    assert not (root / "requirements/app.txt").exists()

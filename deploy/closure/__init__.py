@@ -7,6 +7,7 @@ that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it i
 from __future__ import annotations
 
 from .adding import add
+from .adopting import Adopted, adopt
 from .fetching import Fetched, fetch, prune
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
@@ -14,6 +15,7 @@ from .proof import check, read, why
 from .source import Source, WorkTree
 
 __all__ = [
+    "Adopted",
     "Archive",
     "Build",
     "Fetched",
@@ -23,6 +25,7 @@ __all__ = [
     "Source",
     "WorkTree",
     "add",
+    "adopt",
     "check",
     "fetch",
     "lock",

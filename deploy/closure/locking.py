@@ -49,17 +49,26 @@ class Locked:
 
 
 def lock(
-    root: Path, requirements: str, python: str, emit: Emit, *, upgrade: bool = False, let_go: Collection[str] = ()
+    root: Path,
+    requirements: str,
+    python: str,
+    emit: Emit,
+    *,
+    upgrade: bool = False,
+    let_go: Collection[str] = (),
+    preferred: Sequence[str] = (),
 ) -> Locked:
     """Resolve ``requirements/NAME.in`` for one Python (``3.11``) and write the pins and the lock.
 
-    ``upgrade`` lets go of every version locked before, ``let_go`` of those of some packages alone.
+    ``upgrade`` lets go of every version locked before, ``let_go`` of those of some packages alone; ``preferred``
+    (``django==5.2``) are kept like those locked before, and rather than those.
     Raises Refused for what a person must change (a bad line, a conflict, a build loop, no such Python here) and
     Failed where the index does not answer; then nothing was written.
     """
     asked = _asked(root, requirements)
+    _require_ours(root, requirements)
     earlier = _earlier(root, requirements)
-    if earlier and not upgrade and not let_go and _still_holds(root, earlier, asked, python):
+    if earlier and not upgrade and not let_go and not preferred and _still_holds(root, earlier, asked, python):
         return Locked(earlier, changed=False, changes=())
     found = find(python)
     for line in configuration():
@@ -68,7 +77,8 @@ def lock(
         rules = TargetRules(python, found.full, found.platform, DEFAULT_GLIBC)
         with Index(rules) as index:
             making = _Making(asked, found, rules, Path(work), index=index, emit=emit)
-            fresh = making.lock(requirements, () if upgrade or earlier is None else _versions(earlier, let_go))
+            before = () if upgrade or earlier is None else _versions(earlier, let_go)
+            fresh = making.lock(requirements, _preferring(preferred, before))
     folder = root / "requirements"
     wrote = files.write(folder / Path(lockfile.pins_path(requirements)).name, lockfile.write_pins(fresh))
     wrote |= files.write(folder / Path(lockfile.lock_path(requirements)).name, lockfile.write_lock(fresh))
@@ -104,7 +114,7 @@ class _Making:
         self._emit(Notice(f"{len(pins)} run-time packages; closing their build environments"))
         backends = Backends(interpreter, self._shelf, self._work)
         closure = BuildClosure(interpreter, self._rules, self._shelf, backends, self._work)
-        builds = closure.close(run_time)
+        builds = closure.close(run_time, preferred)
         entries = [_archive(chosen, None, frozenset()) for chosen in tools]
         entries += [_archive(chosen, pin, frozenset()) for pin, chosen in closure.chosen().items()]
         entries += [_archive(chosen, pin, reached[pin.name].extras) for pin, chosen in run_time.items()]
@@ -129,8 +139,9 @@ class _Making:
         if preferred:
             try:
                 return solve(interpreter, roots, self._work, constraints=preferred)
-            except Unsolvable:
-                self._emit(Notice("the versions locked before do not fit any more; resolving afresh"))
+            except Unsolvable as error:
+                why = str(error).splitlines()[0]
+                self._emit(Notice(f"the versions to be kept do not fit (any more); resolving afresh. pip: {why}"))
         try:
             return solve(interpreter, roots, self._work)
         except Unsolvable as error:
@@ -194,6 +205,19 @@ def _asked(root: Path, requirements: str) -> lines.Asked:
     return asked
 
 
+def _require_ours(root: Path, requirements: str) -> None:
+    """Refuse to write over what a person, or another tool, wrote."""
+    for path in (lockfile.pins_path(requirements), lockfile.lock_path(requirements)):
+        file = root / path
+        text = file.read_bytes().strip() if file.is_file() else b""
+        if text and not text.startswith(lockfile.GENERATED.encode()):
+            raise Refused(
+                "Nothing was locked.",
+                f"{path} is in the way: the pins would be written there, and vendor.lock did not write what it holds",
+                f"move {path} away, or set `requirements:` in fabric.yaml to another name than {requirements}",
+            )
+
+
 def _earlier(root: Path, requirements: str) -> Lock | None:
     try:
         return proof.read(WorkTree(root), requirements)
@@ -226,6 +250,11 @@ def _versions(lock: Lock, let_go: Collection[str]) -> tuple[str, ...]:
         why = f"{name} is no run-time package of requirements/{lock.requirements}{did_you_mean(name, known)}"
         raise Refused("Nothing was locked.", why, "fab vendor.upgrade NAME with a name that is pinned")
     return tuple(f"{name}=={version}" for name, version in known.items() if name not in names)
+
+
+def _preferring(preferred: Sequence[str], before: Sequence[str]) -> tuple[str, ...]:
+    named = {canonicalize_name(Requirement(text).name) for text in preferred}
+    return (*preferred, *(text for text in before if text.partition("==")[0] not in named))
 
 
 def _changes(earlier: Lock | None, fresh: Lock) -> tuple[str, ...]:

@@ -95,8 +95,8 @@ def test_requirements_are_taken_over(project: Path) -> None:
         ["# left out", "requirements.txt:6", "git+https://example.org/x.git"],
         ["# left out", "requirements.txt:7", "x @ https://example.org/x.tar.gz"],
     ]
-    assert "requirements.txt:1: --index-url is left out" in done.stdout
-    assert "requirements.txt:8: ., the project itself, is left out" in done.stdout
+    assert "requirements.txt:1: -i is left out" in done.stdout
+    assert "requirements.txt:8: '.', the project itself, is left out" in done.stdout
     assert "fab vendor.adopt requirements.txt" in done.stdout
 
 

@@ -118,8 +118,9 @@ def differences(read: Adoptable, lock: Lock) -> list[str]:
         locked.setdefault(archive.name, set()).add(Version(archive.version))
     counts = [pin for pin in counting(read, lock) if pin.asked or pin.name in locked]
     other = [pin for pin in counts if pin.version not in locked.get(pin.name, ())]
+    instead = {name: ", ".join(map(str, sorted(versions))) for name, versions in locked.items()}
     found = [
-        f"differs: {pin.name} {pin.version} in {pin.where}, locked: {', '.join(map(str, locked.get(pin.name, ()))) or '-'}"
+        f"differs: {pin.name} {pin.version} in {pin.where}, locked: {instead.get(pin.name, 'no version')}"
         for pin in other
     ]
     elsewhere = sorted({pin.name for pin in read.pinned if pin.asked} - {pin.name for pin in counts})

@@ -244,7 +244,7 @@ class _Tree:
             self.problems.append(f"{where}: {redacted(text)}: {kind}; {_WAY_OUT}")
             return
         self.told.append(
-            f"{where}: {text}, the project itself, is left out: a deploy ships its files, installs nothing"
+            f"{where}: {text!r}, the project itself, is left out: a deploy ships its files, installs nothing"
         )
         if self._is_exported:  # it lists what the project needs
             return

@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from deploy.errors import Refused
 
+from .lines import name_of
 from .model import Lock
 from .target import TargetRules
 
@@ -63,8 +64,10 @@ class Adoptable:
 
     @property
     def preferred(self) -> tuple[str, ...]:
-        """What the lock is to keep to where it can."""
-        return tuple(dict.fromkeys((*(pin.text for pin in self.pinned), *self.limits)))
+        """What the lock is to keep to where it can: first what is asked for, which is kept where others conflict."""
+        asked = {name_of(line) for line in self.lines}
+        pins = sorted(self.pinned, key=lambda pin: pin.name not in asked)
+        return tuple(dict.fromkeys((*(pin.text for pin in pins), *self.limits)))
 
     def asked(self) -> str:
         """Give the text of the .in file; what cannot be asked for stands in it as comments."""

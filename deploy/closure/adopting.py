@@ -93,8 +93,8 @@ def _require_whole(read: Adoptable, *, force: bool) -> None:
     if read.problems and not force:
         raise Refused(
             NOTHING,
-            f"{read.shown} names {len(read.problems)} package(s) that no index gives",
-            "do as each line says; --force leaves them out, as comments in the .in file",
+            f"{read.shown} names what cannot be taken over, and no package is dropped silently",
+            "do as each line says, and adopt again; --force leaves them out, as comments in the .in file",
             problems=read.problems,
         )
     if all(line.startswith("#") for line in read.lines):
@@ -147,7 +147,7 @@ def _compare_bytes(read: Adoptable, locked: Lock, emit: Emit, *, unlisted: bool)
 
 def _compare_folder(folder: Path, shown: str, locked: Lock) -> list[str]:
     """Tell what is locked and came from elsewhere than the folder, and what of the folder is not used."""
-    there = {sha256_of(path): path.name for path in folder.iterdir() if path.is_file()}
+    there = {sha256_of(path): path.name for path in folder.iterdir() if path.name.endswith(archivefolder.SUFFIXES)}
     used = {archive.sha256 for archive in locked.archives.values()}
     elsewhere = [archive for archive in locked.archives.values() if archive.sha256 not in there]
     run_time = {archive.file for archive in locked.run_time()}

@@ -15,7 +15,7 @@ from .adoptable import Adoptable, Pinned, unreadable
 from .model import SDIST_SUFFIXES
 from .target import TargetRules
 
-_SUFFIXES = (*SDIST_SUFFIXES, ".whl")
+SUFFIXES = (*SDIST_SUFFIXES, ".whl")
 _OTHER_ARCHIVES = (".tgz", ".egg", ".exe", ".rpm", ".deb")
 
 
@@ -35,7 +35,7 @@ def read(folder: Path, shown: str, rules: TargetRules) -> Adoptable:
     Raises Refused where it holds none.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    archives, problems = _archives(folder, shown, [name for name in names if name.endswith(_SUFFIXES)])
+    archives, problems = _archives(folder, shown, [name for name in names if name.endswith(SUFFIXES)])
     problems += [
         f"{shown}/{name}: not an archive that pip installs" for name in names if name.endswith(_OTHER_ARCHIVES)
     ]

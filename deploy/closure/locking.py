@@ -26,7 +26,7 @@ from .builds import BuildClosure
 from .index import Index, configuration
 from .interpreter import FoundPython, find
 from .model import Archive, Build, Lock, LockTarget, dependency_order
-from .solve import Interpreter, Pin, Reached, Unsolvable, reach, solve
+from .solve import Interpreter, Pin, Reached, Unsolvable, reach, solve_keeping
 from .source import WorkTree
 from .target import DEFAULT_GLIBC, TargetRules
 from .toolchain import toolchain
@@ -136,14 +136,8 @@ class _Making:
 
     def _resolve(self, interpreter: Interpreter, preferred: Sequence[str]) -> tuple[Pin, ...]:
         roots = [str(root.requirement) for root in self._asked.roots]
-        if preferred:
-            try:
-                return solve(interpreter, roots, self._work, constraints=preferred)
-            except Unsolvable as error:
-                why = str(error).splitlines()[0]
-                self._emit(Notice(f"the versions to be kept do not fit (any more); resolving afresh. pip: {why}"))
         try:
-            return solve(interpreter, roots, self._work)
+            pins, dropped = solve_keeping(interpreter, roots, self._work, preferred)
         except Unsolvable as error:
             raise Refused(
                 "Nothing was locked.",
@@ -151,6 +145,9 @@ class _Making:
                 "change the requirements that pip names, then fab vendor.lock",
                 problems=str(error).splitlines(),
             ) from None
+        if dropped:
+            self._emit(Notice(f"not kept, because they do not fit (any more): {', '.join(dropped)}"))
+        return pins
 
     def _target(
         self,

@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from deploy.errors import Refused
 
 from .lines import name_of
-from .model import Lock
+from .model import Archive, Lock
 from .target import TargetRules
 
 NOTHING = "Nothing was changed."
@@ -131,28 +131,32 @@ def differences(read: Adoptable, lock: Lock) -> list[str]:
         targets = ", ".join(target.name for target in lock.targets)
         found.append(f"pinned by {read.shown}, but not for {targets}: {', '.join(elsewhere)}")
     if counts:
-        hashed = sum(bool(pin.sha256s or pin.files) for pin in counts)
-        hashes = f"; bytes compared with the hashes it lists: {hashed}" if hashed else ""
+        same = sum(_compared(read, lock).values())
+        hashes = f"; archives among the hashes that it lists: {same}" if same else ""
         found.append(f"locked as {read.shown} pins them: {len(counts) - len(other)} of {len(counts)}{hashes}")
     return found
 
 
-def unlisted(read: Adoptable, lock: Lock) -> tuple[list[str], list[str]]:
-    """Compare bytes: archives whose hash is not among those that the source lists, and those it says nothing of."""
-    other: list[str] = []
-    unknown: list[str] = []
+def unlisted(read: Adoptable, lock: Lock) -> list[str]:
+    """Name the archives whose bytes are other than the source lists for that version."""
+    where = {pin.name: pin.where for pin in read.pinned}
+    return [
+        f"{where[archive.name]}: the hash of {archive.file} (sha256 {archive.sha256[:16]}...) is not among those listed"
+        for archive, same in _compared(read, lock).items()
+        if not same
+    ]
+
+
+def _compared(read: Adoptable, lock: Lock) -> dict[Archive, bool]:
+    """Compare the archives that the source lists hashes for: of that version, of that file or that kind of file."""
+    found: dict[Archive, bool] = {}
     pins = counting(read, lock)
     for archive in lock.run_time():
         mine = [pin for pin in pins if pin.name == archive.name and pin.version == Version(archive.version)]
-        named = {file: sha256 for pin in mine for file, sha256 in pin.files.items()}
-        hashes = {sha256 for pin in mine for sha256 in pin.sha256s} or {*named.values()}
-        if archive.sha256 in hashes or not hashes:
-            continue
-        if named and archive.file not in named:
-            unknown.append(archive.file)
-        else:
-            other.append(
-                f"{mine[0].where}: {archive.file} has sha256 {archive.sha256[:16]}..., which is none of the"
-                f" {len(hashes)} listed"
-            )
-    return other, unknown
+        hashes = {sha256 for pin in mine for sha256 in pin.sha256s}
+        for file, sha256 in (entry for pin in mine for entry in pin.files.items()):
+            if file == archive.file or (archive.kind == "sdist" and not file.endswith(".whl")):
+                hashes.add(sha256)
+        if hashes:
+            found[archive] = archive.sha256 in hashes
+    return found

@@ -7,7 +7,7 @@ that came out otherwise are told or refused, never passed over.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,10 @@ from .locking import Locked, lock
 from .metadata import BadArchive, named
 from .model import Lock
 from .target import TargetRules
+
+_WAY_OUT = (
+    "put an archive of each where your index finds it (a folder will do: pip's find-links), name it NAME==VERSION"
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,17 @@ def adopt(
         emit(Notice(text))
     _require_whole(read, force=force)
     paths = (lockfile.asked_path(requirements), lockfile.pins_path(requirements), lockfile.lock_path(requirements))
-    _require_free(root / paths[0], paths[0], read, force=force)
+    asked = _asked(root / paths[0], paths[0], read, force=force)
     with offering(source) if source.is_dir() else contextlib.nullcontext():
         with files.kept_on_failure([root / path for path in paths]) as before:
             locking = partial(lock, root, requirements, python, emit, preferred=read.preferred)
-            locked = _lock(root / paths[0], read, emit, before, locking)
-            _compare_bytes(read, locked.lock, emit, unlisted=unlisted)
+            files.write(root / paths[0], asked)
+            locked = locking()
+            if lost := _lost(read, locked.lock, emit):
+                before.put_back()
+                files.write(root / paths[0], asked + lost)
+                locked = locking()
+            _compare_bytes(read, locked.lock, emit, accepted=unlisted)
         fetched = fetch(root, requirements, emit, superseded=locked.superseded)
     told = adoptable.differences(read, locked.lock)
     told += _compare_folder(source, read.shown, locked.lock) if source.is_dir() else []
@@ -76,11 +85,13 @@ def read_source(source: Path, root: Path, rules: TargetRules, extras: Sequence[s
     """Recognise which kind of source it is, and read it. Raises Refused for one that is none."""
     shown = str(source)
     if source.is_dir():
-        return archivefolder.read(source, shown.rstrip("/"), rules)
+        return archivefolder.read(source, shown, rules)
     projectfile.refuse_others(source, shown)
     with contextlib.suppress(BadArchive):
         named(source.name)
         raise adoptable.unreadable(shown, "is one archive", f"fab vendor.adopt {source.parent}, the folder of them")
+    if extras and source.suffix != ".toml":
+        raise adoptable.unreadable(shown, "has no extras", "--extra goes with pyproject.toml and pylock.toml")
     if source.suffix == ".toml" and source.name.startswith("pylock"):
         return projectfile.read_pylock(source, shown, rules.markers, extras)
     if source.suffix == ".toml":
@@ -94,45 +105,40 @@ def _require_whole(read: Adoptable, *, force: bool) -> None:
         raise Refused(
             NOTHING,
             f"{read.shown} names what cannot be taken over, and no package is dropped silently",
-            "do as each line says, and adopt again; --force leaves them out, as comments in the .in file",
+            f"{_WAY_OUT}, and adopt again; --force leaves them out, as comments in the .in file",
             problems=read.problems,
         )
     if all(line.startswith("#") for line in read.lines):
         raise adoptable.unreadable(read.shown, "asks for no package", "name the file that does")
 
 
-def _require_free(path: Path, shown: str, read: Adoptable, *, force: bool) -> None:
-    """Refuse to write over a .in file that asks for something else."""
-    there = lines.read_asked(path.read_text(encoding="utf-8"), shown) if path.is_file() else None
-    new = lines.read_asked(read.asked(), shown)
-    if force or there is None or not (there.roots or there.problems or there.policies):
-        return
-    if (there.spelled, there.overrides, there.problems) != (new.spelled, new.overrides, new.problems):
+def _asked(path: Path, shown: str, read: Adoptable, *, force: bool) -> str:
+    """Give the text of the .in file: its own where it asks for the same already. Raises Refused for something else."""
+    new, before = read.asked(), path.read_text(encoding="utf-8") if path.is_file() else ""
+    there, wanted = lines.read_asked(before, shown), lines.read_asked(new, shown)
+    if (there.spelled, there.overrides, there.problems) == (wanted.spelled, wanted.overrides, wanted.problems):
+        return before
+    if (there.roots or there.policies or there.problems) and not force:
         why = f"{shown} is there already, and asks for something else than {read.shown}"
         raise Refused(NOTHING, why, "fab vendor.add REQUIREMENT adds to it; --force replaces it")
+    return new
 
 
-def _lock(path: Path, read: Adoptable, emit: Emit, before: files.Before, locking: Callable[[], Locked]) -> Locked:
-    """Lock; where something that the source pins is needed by nobody then, ask for it by itself and lock again.
+def _lost(read: Adoptable, locked: Lock, emit: Emit) -> str:
+    """Give lines that ask for what the source pins and nothing that was locked needs.
 
-    An export that dropped extras (``celery`` for ``celery[redis]``) is how a package would get lost.
+    An export that dropped extras (``celery`` for ``celery[redis]``) is how such a package would get lost.
     """
-    files.write(path, read.asked())
-    locked = locking()
-    lost = adoptable.unneeded(read, locked.lock)
-    if not lost:
-        return locked
+    lost = adoptable.unneeded(read, locked)
     for pin in lost:
         why = f"nothing that is asked for needs {pin.name} (an extra that is not spelled?); it is asked for by itself"
         emit(Notice(f"{pin.where}: {why}"))
-    before.put_back()
-    files.write(path, read.asked() + "".join(f"{pin.text}\n" for pin in lost))
-    return locking()
+    return "".join(f"{pin.text}\n" for pin in lost)
 
 
-def _compare_bytes(read: Adoptable, locked: Lock, emit: Emit, *, unlisted: bool) -> None:
-    other, unknown = adoptable.unlisted(read, locked)
-    if other and not unlisted:
+def _compare_bytes(read: Adoptable, locked: Lock, emit: Emit, *, accepted: bool) -> None:
+    other = adoptable.unlisted(read, locked)
+    if other and not accepted:
         raise Refused(
             NOTHING,
             f"the index gives archives that {read.shown} does not list: swapped bytes, or it lists some kinds only",
@@ -141,8 +147,6 @@ def _compare_bytes(read: Adoptable, locked: Lock, emit: Emit, *, unlisted: bool)
         )
     for text in other:
         emit(Notice(f"accepted: {text}"))
-    if unknown:
-        emit(Notice(f"{read.shown} lists no hash of: {', '.join(unknown)}; the index vouches for them alone"))
 
 
 def _compare_folder(folder: Path, shown: str, locked: Lock) -> list[str]:

@@ -16,6 +16,7 @@ from .model import SDIST_SUFFIXES
 from .target import TargetRules
 
 SUFFIXES = (*SDIST_SUFFIXES, ".whl")
+_FILES = ("pylock.toml", "requirements.txt", "pyproject.toml")
 _OTHER_ARCHIVES = (".tgz", ".egg", ".exe", ".rpm", ".deb")
 
 
@@ -40,7 +41,10 @@ def read(folder: Path, shown: str, rules: TargetRules) -> Adoptable:
         f"{shown}/{name}: not an archive that pip installs" for name in names if name.endswith(_OTHER_ARCHIVES)
     ]
     if not archives and not problems:
-        raise unreadable(shown, "holds no sdist and no wheel", "name a file or a folder of archives to adopt")
+        files = [f"fab vendor.adopt {folder / name}" for name in _FILES if (folder / name).is_file()]
+        raise unreadable(
+            shown, "holds no sdist and no wheel", " or ".join(files) or "name a folder that holds archives"
+        )
     chosen, told = _newest(archives, shown)
     building, roots = _needed(chosen, rules)
     told.append(f"{shown}: {len(roots)} of {len(chosen)} packages are needed by no other: {', '.join(roots)}")

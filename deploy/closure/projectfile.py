@@ -25,6 +25,7 @@ _EXPORT = {
     "Pipfile.lock": "pipenv requirements --hash > locked.txt",
 }
 """How each tool writes its lock as a requirements file."""
+_ELSEWHERE = ("git", "path", "url", "workspace")
 _OTHERS = {
     **_EXPORT,
     "Pipfile": _EXPORT["Pipfile.lock"],
@@ -49,12 +50,12 @@ def read_pyproject(source: Path, shown: str, extras: Sequence[str] = ()) -> Adop
         for lock, command in _EXPORT.items()
         if (source.parent / lock).is_file()
     ]
-    others = sorted({canonicalize_name(extra) for extra in _table(table, "optional-dependencies")} - _names(extras))
+    others = sorted({canonicalize_name(extra) for extra in table["optional-dependencies"]} - _names(extras))
     if others:
         told.append(f"{shown}: extras left out: {', '.join(others)} (--extra NAME takes one)")
     problems = [problem for text in asked if (problem := _problem(shown, text))]
     kept = [text for text in asked if not _problem(shown, text)]
-    pinned = [Pinned(shown, bare(found), asked=True) for found in map(Requirement, kept) if is_pin(found)]
+    pinned = [Pinned(shown, bare(found)) for found in map(Requirement, kept) if is_pin(found)]
     return Adoptable(shown, tuple(kept), tuple(pinned), told=tuple(told), problems=tuple(problems))
 
 
@@ -86,9 +87,9 @@ def spelled(folder: Path, root: Path, via: Mapping[str, Sequence[str]]) -> list[
     }
     if not mine:
         return []
-    optional = [text for texts in _table(table, "optional-dependencies").values() for text in texts]
+    optional = [text for texts in table["optional-dependencies"].values() for text in texts]
     wanted = [text for text in optional if not _problem("", text) and canonicalize_name(Requirement(text).name) in mine]
-    return [*(text for text in _texts(table.get("dependencies")) if not _problem("", text)), *wanted]
+    return [*(text for text in table["dependencies"] if not _problem("", text)), *wanted]
 
 
 def read_pylock(source: Path, shown: str, environment: Mapping[str, str], extras: Sequence[str] = ()) -> Adoptable:
@@ -124,7 +125,7 @@ class _Packages:
             return
         if elsewhere or "version" not in package:
             why = f"comes from a {elsewhere}" if elsewhere else "has no version"
-            self._problems.append(f"{where}: {why}; put an archive of it where your index finds it, and pin that")
+            self._problems.append(f"{where}: {why}")
             return
         marker = str(package.get("marker", ""))
         if "extras" in marker or "dependency_groups" in marker:
@@ -144,12 +145,10 @@ class _Packages:
             if canonicalize_name(str(need["name"])) != canonicalize_name(str(package["name"]))
         }
         roots = [pin for pin in self._pinned if pin.name not in needed] or self._pinned
-        said = "by others" if needed else "(it does not say who needs whom)"
-        self._told.append(
-            f"{self._shown}: {len(roots)} of {len(self._pinned)} packages are needed by nobody else {said}"
-        )
+        why = f"{len(roots)} of {len(self._pinned)} packages are needed by no other, and asked for"
         if not needed:
-            self._told[-1] = f"{self._shown}: does not say who needs whom: all {len(roots)} packages are asked for"
+            why = f"does not say who needs whom: all {len(roots)} packages are asked for"
+        self._told.append(f"{self._shown}: {why}")
         return Adoptable(
             self._shown,
             tuple(pin.text for pin in roots),
@@ -175,11 +174,15 @@ def _document(source: Path, shown: str) -> Table:
 
 
 def _project(source: Path, shown: str) -> Table:
-    """Give the ``[project]`` table. Raises Refused where it does not say what the project needs."""
+    """Give the ``[project]`` table. Raises Refused where it does not say what the project needs.
+
+    What uv takes from git or a path (``[tool.uv.sources]``) is spelled as an address: a package of that name on the
+    index may be somebody else's.
+    """
     document = _document(source, shown)
     table = _table(document, "project")
     if "dependencies" in table or ("dependencies" not in _texts(table.get("dynamic")) and "name" in table):
-        return table
+        return _with_sources(table, _table(_table(_table(document, "tool"), "uv"), "sources"))
     if "poetry" in _table(document, "tool"):
         export = _EXPORT["poetry.lock"]
         raise unreadable(
@@ -192,17 +195,34 @@ def _project(source: Path, shown: str) -> Table:
     raise unreadable(shown, "has no [project] dependencies", step)
 
 
+def _with_sources(table: Table, sources: Table) -> Table:
+    elsewhere: dict[str, str] = {}
+    for name, value in sources.items():
+        for entry in cast("list[Table]", value if isinstance(value, list) else [value]):
+            elsewhere.update((canonicalize_name(name), f"{kind}:{entry[kind]}") for kind in _ELSEWHERE if kind in entry)
+
+    def spelled(text: str) -> str:
+        name = "" if _problem("", text) else canonicalize_name(Requirement(text).name)
+        return f"{name} @ {elsewhere[name]}" if name in elsewhere else text
+
+    optional = {
+        extra: list(map(spelled, _texts(texts))) for extra, texts in _table(table, "optional-dependencies").items()
+    }
+    dependencies = list(map(spelled, _texts(table.get("dependencies"))))
+    return {**table, "dependencies": dependencies, "optional-dependencies": optional}
+
+
 def _dependencies(table: Table, shown: str, extras: Sequence[str]) -> list[str]:
     """List the dependencies with those of some extras; an extra that names the project itself is followed."""
-    optional: Table = {canonicalize_name(name): texts for name, texts in _table(table, "optional-dependencies").items()}
-    found = _texts(table.get("dependencies"))
+    optional: Table = {canonicalize_name(name): texts for name, texts in table["optional-dependencies"].items()}
+    found = [*table["dependencies"]]
     queue = sorted(_names(extras))
     mine = canonicalize_name(str(table.get("name", "")))
     for extra in queue:
         if extra not in optional:
             has = f"it has {', '.join(sorted(optional))}" if optional else "it has none"
             raise unreadable(shown, f"has no extra {extra!r}; {has}", "name one that it has")
-        for text in _texts(optional[extra]):
+        for text in optional[extra]:
             own = not _problem("", text) and canonicalize_name(Requirement(text).name) == mine
             if own:
                 queue += sorted(_names(Requirement(text).extras) - set(queue))
@@ -218,7 +238,7 @@ def _problem(shown: str, text: str) -> str:
         return f"{shown}: {text!r} is not a requirement: {str(error).splitlines()[0]}"
     if requirement.url is None:
         return ""
-    return f"{shown}: {redacted(text)}: an address; put an archive of it where your index finds it, and name that"
+    return f"{shown}: {redacted(text)}: an address"
 
 
 def _files(package: Table) -> dict[str, str]:

@@ -39,9 +39,6 @@ _LEFT_OUT = {
 }
 _FLAGS = {"--no-index", "--pre", "--prefer-binary", "--require-hashes"}
 _LONG = {"-r": "--requirement", "-c": "--constraint", "-e": "--editable"}
-_WAY_OUT = (
-    "put an archive of it where your index finds it (a folder will do: pip's find-links), and write NAME==VERSION"
-)
 
 
 def read(source: Path, root: Path) -> Adoptable:
@@ -121,8 +118,8 @@ class _Tree:
         try:
             return lines.decoded(path.read_bytes())
         except OSError as error:
-            why, found = f"{self.shown(path)} cannot be read: {error.strerror}", where or self.shown(path)
-            raise unreadable(found, why, "correct the path") from None
+            why = f"{f'{self.shown(path)} ' if where else ''}cannot be read: {error.strerror}"
+            raise unreadable(where or self.shown(path), why, "correct the path") from None
         except ValueError as error:
             say = "save it as UTF-8, or say its encoding in the first line (# -*- coding: latin-1 -*-)"
             raise unreadable(self.shown(path), f"its text cannot be decoded: {error}", say) from None
@@ -241,7 +238,7 @@ class _Tree:
             or not any((base / at).resolve() == self._root for base in (self._root, path.parent))
         ):
             kind = "a VCS requirement" if re.search(r"(^|[@\s])(git|hg|svn|bzr)\+", text) else "an address or a path"
-            self.problems.append(f"{where}: {redacted(text)}: {kind}; {_WAY_OUT}")
+            self.problems.append(f"{where}: {redacted(text)}: {kind}")
             return
         self.told.append(
             f"{where}: {text!r}, the project itself, is left out: a deploy ships its files, installs nothing"

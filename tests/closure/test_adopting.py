@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from virtualenv.seed.wheels.embed import get_embed_wheel
 
 from deploy.closure import Adopted, WorkTree, adopt, check, toolchain
-from deploy.closure.adoptable import Adoptable
+from deploy.closure.adoptable import Adoptable, Pinned, unlisted
 from deploy.closure.adopting import read_source
 from deploy.closure.index import sha256_of
 from deploy.closure.target import TargetRules
@@ -247,6 +248,15 @@ def test_pyproject_and_its_extras(at: Any) -> None:
         at("prod", pyproject_toml=PROJECT)
 
 
+def test_a_name_that_uv_takes_from_git_is_not_asked_of_an_index(at: Any) -> None:
+    """Under that name an index may have somebody else's package."""
+    project = '[project]\nname = "shop"\ndependencies = ["lib>=1", "six"]\n[tool.uv.sources]\n'
+    for source in ('Lib = { git = "https://x.example/lib" }', 'lib = [{ path = "../lib", marker = "x" }]'):
+        read = at(pyproject_toml=project + source)
+        assert (read.lines, len(read.problems)) == (("six",), 1)
+    assert at(pyproject_toml=project + 'lib = { index = "internal" }').lines == ("lib>=1", "six")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
@@ -414,7 +424,7 @@ def test_an_export_is_locked_at_its_versions_and_bytes(shop: Project) -> None:
     assert shop.pins() == {"web": "1.0", "dep": "1.0"}
     assert lines_of(shop) == ["web>=1"]
     assert done.unnamed == ()
-    assert shop.told[-1] == "locked as requirements.txt pins them: 2 of 2; bytes compared with the hashes it lists: 2"
+    assert shop.told[-1] == "locked as requirements.txt pins them: 2 of 2; archives among the hashes that it lists: 2"
     before = shop.written()
     assert not shop.adopt(text).locked.changed
     assert shop.written() == before
@@ -426,14 +436,30 @@ def test_other_bytes_than_listed_are_refused_and_nothing_is_left(shop: Project) 
     text = f"web==1.0 {listed(shop, 'web-2')}\ndep==1.0 {listed(shop, 'dep-1')}\n"
     with pytest.raises(Refused) as refused:
         shop.adopt(text)
-    assert [problem.split(" has ")[0] for problem in refused.value.problems] == [
-        "requirements.txt:1: web-1.0-py3-none-any.whl"
+    assert [problem.split(" (")[0] for problem in refused.value.problems] == [
+        "requirements.txt:1: the hash of web-1.0-py3-none-any.whl"
     ]
     assert shop.written() == {}
     with pytest.raises(Refused):
         shop.adopt(text, force=True)
     shop.adopt(text, unlisted=True)
-    assert any(told.startswith("accepted: requirements.txt:1: web-1.0") for told in shop.told)
+    assert any(told.startswith("accepted: requirements.txt:1: the hash of web-1.0") for told in shop.told)
+
+
+def test_hashes_by_name_are_compared_within_their_kind(project: Any, make_sdist: Any, make_wheel: Any) -> None:
+    """A lock that names files: another sdist is other bytes whatever it is called; a wheel only under its own name."""
+    locked = project.lock("a\nb\nc\n", [make_sdist("a", "1.0"), make_wheel("b", "1.0"), make_wheel("c", "1.0")])
+    wheel = "b-1.0-py3-none-any.whl"
+    right = locked.archives[wheel].sha256
+
+    def unlisted_of(**pins: dict[str, str]) -> list[str]:
+        """The archives refused, for names with the files that a lock lists of their version 1."""
+        pinned = [Pinned("x", Requirement(f"{name}==1"), files=files) for name, files in pins.items()]
+        return [text.split()[4] for text in unlisted(Adoptable("x", (), tuple(pinned)), locked)]
+
+    assert unlisted_of(a={"A-1.zip": A}, b={wheel: right}) == ["a-1.0.tar.gz"]
+    assert unlisted_of(b={wheel: A}, c={"other.whl": A}) == [wheel]
+    assert unlisted_of(a={"other.whl": A}) == []
 
 
 @pytest.mark.slow

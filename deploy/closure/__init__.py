@@ -8,6 +8,7 @@ turns it into what a manifest says.
 from __future__ import annotations
 
 from .adding import add
+from .adopting import Adopted, adopt
 from .fetching import Fetched, fetch, prune
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
@@ -16,6 +17,7 @@ from .remarks import remarks
 from .source import Source, WorkTree
 
 __all__ = [
+    "Adopted",
     "Archive",
     "Build",
     "Closed",
@@ -26,6 +28,7 @@ __all__ = [
     "Source",
     "WorkTree",
     "add",
+    "adopt",
     "check",
     "examine",
     "fetch",

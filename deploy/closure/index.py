@@ -5,6 +5,7 @@ pip's own configuration decides which index that is; nothing here names one, and
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -13,7 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,8 +116,8 @@ class Index:
         request = [{"name": w.name, "file": w.file, "sha256": w.sha256 or None, "to": str(w.to)} for w in wanted]
         answer = self._ask({"download": request})
         reasons: dict[str, str] = answer["errors"]
-        tail = f" ({_redacted('; '.join(answer['log'][-2:]))})" if answer["log"] else ""
-        return {file: _redacted(why) + tail for file, why in reasons.items()}
+        tail = f" ({redacted('; '.join(answer['log'][-2:]))})" if answer["log"] else ""
+        return {file: redacted(why) + tail for file, why in reasons.items()}
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
         assert self._child.stdin is not None
@@ -143,6 +144,35 @@ def environment() -> dict[str, str]:
 
 def configuration() -> tuple[str, ...]:
     """List pip's settings that are in force (``pip config list``), credentials in addresses taken out."""
+    lines = [line for line in _settings() if not line.startswith(":env:.no-input")]
+    return tuple(redacted(line) for line in lines if "disable-pip-version-check" not in line)
+
+
+@contextlib.contextmanager
+def offering(folder: Path) -> Generator[None]:
+    """Let pip find the archives of a folder first, before what it is configured to ask.
+
+    Set in the environment, because pip's own nested processes read nothing else; PIP_FIND_LINKS replaces what
+    configuration files say, so that is repeated in it.
+    """
+    before = os.environ.get("PIP_FIND_LINKS")
+    os.environ["PIP_FIND_LINKS"] = " ".join([folder.resolve().as_uri(), *_find_links()])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PIP_FIND_LINKS"]
+        else:
+            os.environ["PIP_FIND_LINKS"] = before
+
+
+def _find_links() -> list[str]:
+    lines = dict(line.split("=", 1) for line in _settings() if "=" in line)
+    said = (lines.get(f"{section}.find-links") for section in (":env:", "install", "global"))
+    return str(ast.literal_eval(next((value for value in said if value), "''"))).split()
+
+
+def _settings() -> list[str]:
     done = subprocess.run(
         [sys.executable, "-I", "-m", "pip", "config", "list"],
         env=environment(),
@@ -150,8 +180,7 @@ def configuration() -> tuple[str, ...]:
         text=True,
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if not line.startswith(":env:.no-input")]
-    return tuple(_redacted(line) for line in lines if "disable-pip-version-check" not in line)
+    return done.stdout.splitlines()
 
 
 def sha256_of(path: Path) -> str:
@@ -174,7 +203,8 @@ def _index_files(name: str, found: Iterable[Mapping[str, Any]]) -> Iterable[Inde
         )
 
 
-def _redacted(text: str) -> str:
+def redacted(text: str) -> str:
+    """Take credentials out of addresses."""
     return _SECRET.sub("[redacted]", text)
 
 
@@ -183,5 +213,5 @@ def _down(why: str, log: Sequence[str]) -> Failed:
         "Nothing was changed.",
         why,
         "see pip's messages; try `pip config list` and `pip download` of one package by hand",
-        problems=[_redacted(line) for line in log[-8:]],
+        problems=[redacted(line) for line in log[-8:]],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +56,51 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
         locked = closure.add(place.root, place.requirements, place.targets, requirement, emit)
         _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
         _tell_locked(emit, locked)
-        for name in locked.new:
-            chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
-            _tell(emit, f"new: {next(chain for found in chains.values() for chain in found)}")
+        _tell_chains(emit, place, locked.new)
+
+
+@fleet_task(
+    help={
+        "source": "A requirements file, pyproject.toml, pylock.toml, or a folder of archives.",
+        "extra": "Extras of the project itself to take in, separated by commas.",
+        "force": "Replace requirements/NAME.in, and leave out packages that no index gives.",
+        "unlisted": "Accept archives whose hash SOURCE does not list.",
+        **_LINES,
+    }
+)
+def adopt(
+    c: Context,
+    source: str,
+    *,
+    extra: str = "",
+    force: bool = False,
+    unlisted: bool = False,
+    json: bool = False,
+) -> None:
+    """Take over a project: write requirements/NAME.in, lock the versions that SOURCE pins, fetch, show what differs."""
+    from deploy import closure
+
+    place = _place(c)
+    extras = [name.strip() for name in extra.split(",") if name.strip()]
+    with _told(json=json) as emit:
+        done = closure.adopt(
+            place.root,
+            place.requirements,
+            place.targets,
+            Path(source),
+            emit,
+            extras=extras,
+            force=force,
+            unlisted=unlisted,
+        )
+        _tell_fetched(emit, done.fetched)
+        _tell_locked(emit, done.locked)
+        _tell_chains(emit, place, done.unnamed)
+        for text in done.differences:
+            _tell(emit, text)
+        _tell(
+            emit, f"next: read requirements/{place.requirements}.in, fab vendor.check, commit requirements/ and vendor/"
+        )
 
 
 @fleet_task(help={"name": "One package; default: all.", **_LINES})
@@ -186,6 +228,14 @@ def _tell_locked(emit: Emit, locked: Locked) -> None:
             _tell(emit, f"yanked: {archive.label}: {archive.yanked}")
     done = "wrote" if locked.changed else "nothing changed:"
     _tell(emit, f"{done} {_summary(locked.lock)}")
+
+
+def _tell_chains(emit: Emit, place: _Place, names: Sequence[str]) -> None:
+    from deploy import closure
+
+    for name in names:
+        chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
+        _tell(emit, f"new: {next(chain for found in chains.values() for chain in found)}")
 
 
 def _summary(lock: Lock) -> str:

@@ -46,8 +46,10 @@ class Backends:
         argv = [str(source), str(environment), str(answer), system.backend, *system.backend_path]
         # -S: without it the interpreter's own site-packages would answer for what the lock lacks.
         self._run(["-I", "-S", str(_HOOK), *argv], environment, chosen, _HOOK_TIMEOUT_S)
-        needs: list[str] = json.loads(answer.read_text(encoding="utf-8"))
-        return tuple(sorted(set(needs)))
+        try:
+            return tuple(sorted({str(need) for need in json.loads(answer.read_bytes())}))
+        except (OSError, ValueError, TypeError):  # it ended the child, or wrote over the answer
+            raise _backend_failed(chosen, "ended without an answer") from None
 
     def environment(self, tools: Mapping[Pin, tuple[Chosen, Path | None]]) -> Path:
         """Install a build environment's tools into one folder and give it.

@@ -5,62 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
-from virtualenv.seed.wheels.embed import get_embed_wheel
 
-from deploy.closure import WorkTree, add, check, fetch, lock, plan, prune, toolchain
+from deploy.closure import WorkTree, add, check, fetch, lock, plan, prune
 from deploy.errors import Failed, Refused
 from deploy.events import Event, Notice
-
-PYTHON = sysconfig.get_python_version()
-Packed = tuple[str, bytes]
-
-
-def silent(event: Event) -> None:
-    """Take events and show none."""
-
-
-class Folder:
-    """A folder of archives that pip is told to take for the whole world."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-
-    def offer(self, *packed: Packed) -> None:
-        for file, data in packed:
-            (self.folder / file).write_bytes(data)
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_wheel: Any, make_sdist: Any) -> Folder:
-    """The index: the pip that virtualenv carries, a small backend, and what a test adds."""
-    folder = Folder(tmp_path / "index of a test")  # a space, because pip splits unquoted find-links at it
-    pip = get_embed_wheel("pip", PYTHON)
-    assert pip is not None
-    (folder.folder / pip.path.name).write_bytes(pip.path.read_bytes())
-    folder.offer(make_wheel("virtualenv", "21.0"), make_sdist("minibackend", "1.0"))
-    monkeypatch.setitem(toolchain.TOOLCHAIN, PYTHON, {"pip": str(pip.version), "virtualenv": "21.0"})
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", folder.folder.as_uri())
-    return folder
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A project with an empty requirements folder."""
-    root = tmp_path / "project"
-    (root / "requirements").mkdir(parents=True)
-    return root
-
-
-def ask(root: Path, text: str) -> None:
-    """Write requirements/app.in."""
-    (root / "requirements/app.in").write_text(text)
+from tests.closure.conftest import PYTHON, Folder, ask, silent
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:

@@ -63,10 +63,12 @@ def solve(
     limits.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
     report.unlink(missing_ok=True)
     # --prefer-binary: a version with a wheel is resolved without running its build backend.
+    # --cache-dir: pip's own cache may hold a wheel of an archive that has other bytes by now, and other requirements.
     done = subprocess.run(
         [
             *(str(interpreter.python), "-I", str(interpreter.pip), "install", "--dry-run", "--ignore-installed"),
-            *("--progress-bar=off", "--prefer-binary", "--report", str(report), "-r", str(asked), "-c", str(limits)),
+            *("--progress-bar=off", "--prefer-binary", "--cache-dir", str(work / "cache")),
+            *("--report", str(report), "-r", str(asked), "-c", str(limits)),
         ],
         env=environment(),
         cwd=work,

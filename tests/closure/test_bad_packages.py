@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from deploy.closure import backends, lock
+from deploy.closure import WorkTree, backends, check, fetch, lock
 from deploy.errors import Failed, Refused
+from deploy.events import Event, Notice
 from tests.closure.conftest import BACKEND, PYTHON, Folder, Packed, ask, sdist, silent, wheel
 from tests.hosts.trap import Trap, trap
 
@@ -91,3 +94,75 @@ def test_what_cannot_be_locked(
     assert one.says in "\n".join([raised.value.why, *raised.value.problems])
     assert [path.name for path in (root / "requirements").iterdir()] == ["app.in"]
     assert trap.caught == []
+
+
+def test_environment_that_would_change_what_is_locked(
+    index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would change pip's answer silently has no say; what says where an index is, and limits, is shown."""
+    index.offer(wheel("lib", "1.0", ["dep"]), wheel("dep", "1.0"), wheel("dep", "2.0"), wheel("dep", "3.0rc1"))
+    index.offer(wheel("evil", "1.0"))
+    for file, text in {"more.txt": "evil\n", "limits.txt": "dep<2\n"}.items():
+        (tmp_path / file).write_text(text)
+    (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\n")
+    silently = {
+        "PIP_NO_DEPS": "1",
+        "PIP_DRY_RUN": "1",
+        "PIP_PRE": "1",
+        "PIP_TARGET": str(tmp_path / "target"),
+        "PIP_REQUIREMENT": str(tmp_path / "more.txt"),
+        "PIP_NO_BINARY": ":all:",
+        "PYTHONPATH": str(tmp_path),
+    }
+    shown = {
+        "PIP_CONSTRAINT": str(tmp_path / "limits.txt"),
+        "PIP_TRUSTED_HOST": "index.example",
+        "PIP_PROXY": "http://me:secret@proxy.example:3128",
+    }
+    for name, value in {**silently, **shown}.items():
+        monkeypatch.setenv(name, value)
+    ask(root, "lib\n")
+    events: list[Event] = []
+    locked = lock(root, "app", PYTHON, events.append).lock
+    assert [archive.label for archive in locked.run_time()] == ["dep 1.0", "lib 1.0"]
+    told = "\n".join(event.text for event in events if isinstance(event, Notice))
+    for value in ("limits.txt", "index.example", "proxy.example", index.folder.as_uri()):
+        assert value in told
+    assert "secret" not in told
+    assert not (tmp_path / "mark").exists()
+    assert not (tmp_path / "target").exists()
+
+
+def test_configuration_file_is_honoured_and_shown(
+    index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip.conf says where the index is, to lock and to fetch; a check asks neither it nor the index."""
+    index.offer(wheel("lib", "1.0"))
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    configuration = tmp_path / "pip/pip.conf"
+    configuration.parent.mkdir()
+    configuration.write_text(f"[global]\nno-index = true\nfind-links = {index.folder.as_uri()}\n")
+    ask(root, "lib\n")
+    for step in (lock, fetch):
+        events: list[Event] = []
+        given = (PYTHON,) if step is lock else ()
+        step(root, "app", *given, events.append)
+        assert any(index.folder.as_uri() in event.text for event in events if isinstance(event, Notice))
+    configuration.write_text("[global]\nno-index = false\nfind-links = http://127.0.0.1:9\n")
+    check(WorkTree(root), "app")
+
+
+def test_stale_wheel_in_the_cache_of_pip(
+    index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive that was changed under its old name is locked as it is now, not as pip once built it."""
+    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
+    index.offer(sdist("lib", "1.0", standard="2.1"))
+    argv = [sys.executable, "-I", "-m", "pip", "wheel", "-q", "-w", str(tmp_path / "wheels"), "lib"]
+    subprocess.run(argv, check=True, capture_output=True)
+    assert list((tmp_path / "cache").rglob("lib-1.0-*.whl"))
+    index.offer(sdist("lib", "1.0", ["dep"], standard="2.1"), wheel("dep", "1.0"))
+    ask(root, "lib\n")
+    assert [archive.name for archive in lock(root, "app", PYTHON, silent).lock.run_time()] == ["dep", "lib"]

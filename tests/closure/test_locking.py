@@ -12,7 +12,6 @@ import pytest
 
 from deploy.closure import WorkTree, add, check, fetch, lock, plan, prune
 from deploy.errors import Failed, Refused
-from deploy.events import Event, Notice
 from tests.closure.conftest import PYTHON, Folder, ask, silent
 
 
@@ -177,26 +176,6 @@ def test_fetch_repairs_prunes_and_never_shows_wrong_bytes(index: Folder, root: P
         fetch(root, "app", silent)
     assert not file.exists()
     assert [path.name for path in (root / "vendor").iterdir() if path.name.startswith(".")] == []
-
-
-@pytest.mark.slow
-def test_hostile_environment_has_no_say(
-    index: Folder, root: Path, make_wheel: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Settings that change pip's outcome silently are dropped; those in force are shown, without credentials."""
-    index.offer(make_wheel("lib", "1.0", ["dep"]), make_wheel("dep", "1.0"))
-    monkeypatch.setenv("PIP_NO_DEPS", "1")
-    monkeypatch.setenv("PIP_TARGET", str(root))
-    monkeypatch.setenv("PYTHONPATH", str(root))
-    monkeypatch.setenv("PIP_TRUSTED_HOST", "index.example")
-    monkeypatch.setenv("PIP_PROXY", "http://me:secret@proxy.example:3128")
-    ask(root, "lib\n")
-    shown: list[Event] = []
-    locked = lock(root, "app", PYTHON, shown.append)
-    assert [archive.name for archive in locked.lock.run_time()] == ["dep", "lib"]
-    told = "\n".join(event.text for event in shown if isinstance(event, Notice))
-    assert "index.example" in told
-    assert "secret" not in told
 
 
 def test_bad_lines_are_refused_before_anything_runs(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The story that this library began with: Django 1.0 is pinned, a dependency asks for any ``django``, the index has 1.2.
+"""The story that this library began with: Django 1.0 is pinned, a dependency wants any ``django``, the index has 1.2.
 
 With old tools letter case and the order of lines decided which one was installed, and a rollback brought back a tag
 that no longer meant what it had meant. Here the wrong version never gets in, and an old tag is what it was.

@@ -96,6 +96,26 @@ def test_what_cannot_be_locked(
     assert trap.caught == []
 
 
+def test_backend_that_writes_into_home_and_an_extra_in_its_build_requirements(
+    index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes into a HOME of its own, which is thrown away; what its tool's extra needs is in its environment."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    body = "pathlib.Path.home().joinpath('mark').write_text('x')\n    return []"
+    files = {"minibackend.py": BACKEND + HOOK + body}
+    needs, extras = (
+        ['speed>=1; extra == "fast"', 'docs; extra == "slow"'],
+        "Provides-Extra: fast\nProvides-Extra: slow\n",
+    )
+    index.offer(sdist("lib", "1.0", [], ["tool[fast]"], files=files), wheel("lib", "1.0"))
+    index.offer(sdist("tool", "1.0", needs, files=files, extra=extras), wheel("speed", "1.1"))
+    index.offer(wheel("tool", "1.0", needs, files=files, extra=extras))
+    ask(root, "lib\n")
+    build = lock(root, "app", PYTHON, silent).lock.targets[0].builds["lib-1.0.tar.gz"]
+    assert build.environment == ("speed-1.1-py3-none-any.whl", "tool-1.0.tar.gz")
+    assert not list(tmp_path.rglob("mark"))
+
+
 def test_environment_that_would_change_what_is_locked(
     index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,8 @@ from tests.hosts.projects import REPOSITORY
 
 SETUP = """
 import setuptools
-setuptools.setup(name="lib", version="1.0", py_modules=["lib"], setup_requires=["stamp>=1; python_version>'3'", "Other"])
+needs = ["stamp>=1; python_version>'3'", "Other"]
+setuptools.setup(name="lib", version="1.0", py_modules=["lib"], setup_requires=needs)
 """
 
 

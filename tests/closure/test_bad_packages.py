@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,13 +167,27 @@ def test_configuration_file_is_honoured_and_shown(
     configuration.parent.mkdir()
     configuration.write_text(f"[global]\nno-index = true\nfind-links = {index.folder.as_uri()}\n")
     ask(root, "lib\n")
-    for step in (lock, fetch):
-        events: list[Event] = []
-        given = (PYTHON,) if step is lock else ()
-        step(root, "app", *given, events.append)
+    locking: list[Event] = []
+    fetching: list[Event] = []
+    lock(root, "app", PYTHON, locking.append)
+    fetch(root, "app", fetching.append)
+    for events in (locking, fetching):
         assert any(index.folder.as_uri() in event.text for event in events if isinstance(event, Notice))
     configuration.write_text("[global]\nno-index = false\nfind-links = http://127.0.0.1:9\n")
     check(WorkTree(root), "app")
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="locking.py takes all that pip resolved for asked for")
+def test_configuration_file_that_asks_for_more(
+    index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A requirements file that pip.conf adds to every installation is not locked."""
+    index.offer(wheel("lib", "1.0"), wheel("evil", "1.0"))
+    (tmp_path / "more.txt").write_text("evil\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    (tmp_path / "pip.conf").write_text(f"[install]\nrequirement = {tmp_path / 'more.txt'}\n")
+    ask(root, "lib\n")
+    assert [archive.label for archive in lock(root, "app", PYTHON, silent).lock.run_time()] == ["lib 1.0"]
 
 
 def test_stale_wheel_in_the_cache_of_pip(
@@ -186,3 +202,17 @@ def test_stale_wheel_in_the_cache_of_pip(
     index.offer(sdist("lib", "1.0", ["dep"], standard="2.1"), wheel("dep", "1.0"))
     ask(root, "lib\n")
     assert [archive.name for archive in lock(root, "app", PYTHON, silent).lock.run_time()] == ["dep", "lib"]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="pip's resolver runs the backend of what has no wheel, as the operator, unsealed"
+)
+def test_backend_that_calls_home_while_pip_resolves(index: Folder, root: Path, trap: Trap) -> None:
+    """Nobody is called by a package that comes as source only, and is built to see what it needs."""
+    body = f"import socket\n    socket.create_connection(('127.0.0.1', {trap.port}), 5).close()\n    return []"
+    index.offer(sdist("lib", "1.0", files={"minibackend.py": BACKEND + HOOK + body}))
+    ask(root, "lib\n")
+    with contextlib.suppress(Failed, Refused):
+        lock(root, "app", PYTHON, silent)
+    time.sleep(0.5)  # a trap takes a moment to notice
+    assert trap.caught == []

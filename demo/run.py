@@ -126,7 +126,7 @@ def make_project() -> None:
     """Start from nothing: a git repository that holds this folder's project."""
     sandbox.down(PROJECT, remove=True)
     shutil.rmtree(PROJECT, ignore_errors=True)
-    shutil.copytree(HERE, PROJECT, ignore=shutil.ignore_patterns("run.py", "relock", "__pycache__"))
+    shutil.copytree(HERE, PROJECT, ignore=shutil.ignore_patterns("run.py", "__pycache__"))
     (PROJECT / ".gitignore").write_text("/.sandbox/\n__pycache__/\n")
     edit("fabric.yaml", 'python: "3.11"', f'python: "{sys.version_info.major}.{sys.version_info.minor}"')
     quietly("init", "--quiet")

@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,19 @@ class Proof:
     elapsed_s: float
 
 
-def prove(root: Path, requirements: str, python: str, emit: Emit, *, twice: bool = False) -> Proof:
+def prove(
+    root: Path, requirements: str, python: str, targets: Sequence[str], emit: Emit, *, twice: bool = False
+) -> Proof:
     """Check, build and install ``requirements/NAME`` for ``python`` on this machine; ``twice`` compares the wheels.
 
     Raises Refused where the closure is not closed or no target is this machine, Failed where it does not build.
     """
     began = time.monotonic()
-    lock = closure.check(closure.WorkTree(root), requirements, python)
+    lock = closure.check(closure.WorkTree(root), requirements, targets)
     found = interpreter.find(python)
+    if found is None:
+        what = f"python{python} does not start on this machine: a closure is proven by the Python that hosts run"
+        raise Refused("Nothing was built.", what, f"install python{python} (or name it in SEALED_DEPLOY_PYTHONS)")
     machine = "linux_" + platform.machine()
     fitting = (one for one in plan.targets(lock) if one.python == python and one.platform in ("any", machine))
     target = next(fitting, None)

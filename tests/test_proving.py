@@ -41,7 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 def run(project: Project, *, twice: bool = False) -> tuple[Any, list[Event]]:
     """Prove it, and give what was told."""
     events: list[Event] = []
-    return prove(project.folder, "app", PYTHON, events.append, twice=twice), events
+    return prove(project.folder, "app", PYTHON, (PYTHON,), events.append, twice=twice), events
 
 
 def test_a_closed_set_is_built_and_installed_as_locked(project: Project) -> None:
@@ -86,7 +86,7 @@ def test_a_hole_is_refused_before_anything_is_built(project: Project) -> None:
     next((project.folder / "vendor").glob("tinybuild*")).unlink()
     events: list[Event] = []
     with pytest.raises(Refused, match="1 break in the closure"):
-        prove(project.folder, "app", PYTHON, events.append)
+        prove(project.folder, "app", PYTHON, (PYTHON,), events.append)
     assert events == []
 
 

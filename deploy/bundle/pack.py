@@ -70,7 +70,7 @@ def _closure(
     source: GitSource, settings: ReleaseSettings, tag: str
 ) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive]]:
     try:
-        lock = closure.check(source, settings.requirements, settings.python)
+        lock = closure.check(source, settings.requirements, settings.locked_for)
     except Refused as error:  # what mends the working tree does not mend a tag
         step = f"{error.next_step}, then commit and tag anew: {tag} stays as it is"
         raise Refused(error.what, error.why, step, problems=error.problems) from error

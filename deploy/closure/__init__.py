@@ -1,7 +1,8 @@
 """The closure: ``requirements/`` and ``vendor/``, locked, fetched and proven closed.
 
 ``lock`` writes the pins, ``fetch`` fills ``vendor/`` (these two use the configured index); ``check`` proves offline
-that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it into what a manifest says.
+that both are one closed set, ``examine`` does with what ``remarks`` needs; ``read`` gives the lock alone; ``plan``
+turns it into what a manifest says.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from .adding import add
 from .fetching import Fetched, fetch, prune
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
-from .proof import check, read, why
+from .proof import Closed, check, examine, read, why
+from .remarks import remarks
 from .source import Source, WorkTree
 
 __all__ = [
     "Archive",
     "Build",
+    "Closed",
     "Fetched",
     "Lock",
     "LockTarget",
@@ -24,9 +27,11 @@ __all__ = [
     "WorkTree",
     "add",
     "check",
+    "examine",
     "fetch",
     "lock",
     "prune",
     "read",
+    "remarks",
     "why",
 ]

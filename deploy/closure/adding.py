@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -15,7 +16,7 @@ from .locking import Locked, lock
 NOTHING = "Nothing was changed."
 
 
-def add(root: Path, requirements: str, python: str, text: str, emit: Emit) -> Locked:
+def add(root: Path, requirements: str, targets: Sequence[str], text: str, emit: Emit) -> Locked:
     """Ask for ``text`` (PEP 508) in the .in file, in place of a line of the same package, and lock.
 
     Raises Refused and Failed as ``lock`` does; then the .in file has its old text again.
@@ -24,7 +25,7 @@ def add(root: Path, requirements: str, python: str, text: str, emit: Emit) -> Lo
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     files.write(path, with_requirement(before, text, lockfile.asked_path(requirements)))
     try:
-        return lock(root, requirements, python, emit)
+        return lock(root, requirements, targets, emit)
     except BaseException:  # Ctrl-C too: a line that nobody could lock must not stay behind
         files.write(path, before)
         raise

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.errors import Failed, Refused
 from deploy.wire.names import Sha256
 
-from . import metadata, policy
+from . import memory, metadata, policy
 from .index import Index, IndexFile, Wanted, sha256_of
 from .solve import Pin
 from .target import TargetRules
@@ -24,14 +24,26 @@ class Chosen:
     path: Path
     metadata: metadata.Metadata
     reason: str
+    yanked: str = ""
 
 
 class Shelf:
-    """Chooses and keeps archives while a lock is being made; each version is chosen once."""
+    """Chooses and keeps one target's archives while a lock is being made; each version is chosen once.
 
-    def __init__(self, index: Index, rules: TargetRules, policies: Mapping[str, str], folder: Path) -> None:
+    ``everyone`` are the rules of all targets: a wheel that serves more of them is preferred.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        rules: TargetRules,
+        everyone: Sequence[TargetRules],
+        policies: Mapping[str, str],
+        folder: Path,
+    ) -> None:
         self._index = index
         self._rules = rules
+        self._everyone = everyone
         self._policies = policies
         self._folder = folder
         self._chosen: dict[tuple[str, str], Chosen] = {}
@@ -47,7 +59,7 @@ class Shelf:
         for pin in new:
             source = sources[pin]
             reason = self._wheel_reason(pin, source)
-            found = policy.wheel(offered[pin.name], pin.version, self._rules) if reason else None
+            found = self._wheel(offered[pin.name], pin) if reason else None
             if found:
                 wheels[pin] = (found, reason)
             elif source and self._policies.get(pin.name) != "wheel":
@@ -59,13 +71,28 @@ class Shelf:
             self._keep(pin, found, reason)
         return [self._chosen[pin.name, pin.version] for pin in wanted]
 
-    def wheels(self, pins: Iterable[Pin]) -> dict[Pin, Path]:
-        """Download the wheel of each pin that has a fitting one; others are left out."""
+    def serves(self, pin: Pin) -> bool:
+        """Tell whether a version has a wheel that fits the target, or a source archive that needs no foreign tools."""
+        offered = self._index.files([pin.name])[pin.name]
+        source = policy.sdist(offered, pin.version)
+        if source is None or self._wheel(offered, pin):
+            return self._wheel(offered, pin) is not None
+        self._fetch([source])
+        return not self._wheel_reason(pin, source)
+
+    def wheels(self, pins: Iterable[Pin], rules: TargetRules | None = None) -> dict[Pin, Path]:
+        """Download the wheel of each pin that has one that fits ``rules``, or the target; others are left out."""
         asked = list(pins)
         offered = self._index.files(pin.name for pin in asked)
-        found = {pin: policy.wheel(offered[pin.name], pin.version, self._rules) for pin in asked}
+        found = {
+            pin: policy.wheel(offered[pin.name], pin.version, rules) if rules else self._wheel(offered[pin.name], pin)
+            for pin in asked
+        }
         self._fetch(file for file in found.values() if file)
         return {pin: self._folder / file.file for pin, file in found.items() if file}
+
+    def _wheel(self, offered: Iterable[IndexFile], pin: Pin) -> IndexFile | None:
+        return policy.wheel(offered, pin.version, self._rules, self._everyone)
 
     def toolchain(self, versions: Mapping[str, str]) -> list[Chosen]:
         """Give the pure wheels of the toolchain."""
@@ -78,9 +105,7 @@ class Shelf:
                 f"the index lacks wheels of the pinned toolchain: {', '.join(missing)}",
                 "use an index that has them, or upgrade sealed-deploy for a newer toolchain",
             )
-        return [
-            self._read(paths[pin], "toolchain: runs from the archive, before anything can be built") for pin in pins
-        ]
+        return [_read(paths[pin], "toolchain: runs from the archive, before anything can be built") for pin in pins]
 
     def _wheel_reason(self, pin: Pin, source: IndexFile | None) -> str:
         """Say why a wheel is to be used; nothing where source is."""
@@ -89,20 +114,11 @@ class Shelf:
             return "asked for by a policy comment" if asked == "wheel" else ""
         if source is None:
             return "no source archive is published"
-        system = metadata.read(source.file, (self._folder / source.file).read_bytes()).build
+        system = _read(self._folder / source.file, "").metadata.build
         return policy.foreign(pin.name, system.requires if system else (), self._rules)
 
     def _keep(self, pin: Pin, found: IndexFile, reason: str) -> None:
-        self._chosen[pin.name, pin.version] = self._read(self._folder / found.file, reason)
-
-    def _read(self, path: Path, reason: str) -> Chosen:
-        try:
-            found = metadata.read(path.name, path.read_bytes())
-        except metadata.BadArchive as error:
-            raise Failed(
-                "Nothing was locked.", f"the index offers a bad archive: {error}", "pin another version"
-            ) from None
-        return Chosen(path.name, Sha256(sha256_of(path)), path, found, reason)
+        self._chosen[pin.name, pin.version] = _read(self._folder / found.file, reason, found.yanked)
 
     def _fetch(self, files: Iterable[IndexFile]) -> None:
         missing = [file for file in files if not (self._folder / file.file).exists()]
@@ -115,6 +131,24 @@ class Shelf:
                 "fab vendor.lock again once the index answers",
                 problems=[f"{file}: {why}" for file, why in sorted(errors.items())],
             )
+
+
+def _read(path: Path, reason: str, yanked: str = "") -> Chosen:
+    digest = Sha256(sha256_of(path))
+    return Chosen(path.name, digest, path, _metadata(path, digest), reason, yanked)
+
+
+def _metadata(path: Path, digest: Sha256) -> metadata.Metadata:
+    try:
+        found = memory.recall(path.name, digest)
+        if found is None:
+            found = metadata.read(path.name, path.read_bytes())
+            memory.remember(path.name, digest, found)
+        return found
+    except metadata.BadArchive as error:
+        why = f"the index offers a bad archive: {path.name}: {str(error).removeprefix(f'{path.name}: ')}"
+        step = "ask for another version in the .in file, or for its other kind ('# policy: NAME wheel' or 'source')"
+        raise Refused("Nothing was locked.", why, step) from None
 
 
 def _unavailable(pin: Pin, asked: str) -> Refused:

@@ -19,6 +19,7 @@ from deploy.errors import Failed
 from . import sealed
 from .archives import Chosen, Shelf
 from .solve import Interpreter, Pin
+from .target import TargetRules
 
 _HOOK = Path(__file__).with_name("hook_child.py")
 _HOOK_TIMEOUT_S = 300.0
@@ -26,20 +27,27 @@ _BUILD_TIMEOUT_S = 1800.0
 
 
 class Backends:
-    """Asks backends what they need; environments and answers are kept while one lock is made."""
+    """Asks backends what they need; environments and answers are kept while one lock is made.
 
-    def __init__(self, interpreter: Interpreter, shelf: Shelf, work: Path) -> None:
+    ``rules`` are those of the interpreter that asks, which need not be of the target.
+    """
+
+    def __init__(self, interpreter: Interpreter, rules: TargetRules, work: Path) -> None:
         self._interpreter = interpreter
-        self._shelf = shelf
+        self.rules = rules
         self._work = work
         self._environments: dict[tuple[Path, ...], Path] = {}
-        self._built: dict[str, Path] = {}
+        self._built: dict[tuple[str, Path | None], Path] = {}
+        self._answers: dict[tuple[str, Path], tuple[str, ...]] = {}
+        work.mkdir()
 
     def needs(self, chosen: Chosen, environment: Path) -> tuple[str, ...]:
         """Ask one sdist's backend for ``get_requires_for_build_wheel`` (PEP 517). Raises Failed with its output."""
         system = chosen.metadata.build
         if system is None:
             return ()
+        if (chosen.file, environment) in self._answers:
+            return self._answers[chosen.file, environment]
         source = self._unpack(chosen)
         answer = self._work / "answer.json"
         answer.unlink(missing_ok=True)
@@ -47,19 +55,21 @@ class Backends:
         # -S: without it the interpreter's own site-packages would answer for what the lock lacks.
         self._run(["-I", "-S", str(_HOOK), *argv], environment, chosen, _HOOK_TIMEOUT_S)
         try:
-            return tuple(sorted({str(need) for need in json.loads(answer.read_bytes())}))
+            needs = {str(need) for need in json.loads(answer.read_bytes())}
         except (OSError, ValueError, TypeError):  # it ended the child, or wrote over the answer
             raise _backend_failed(chosen, "ended without an answer") from None
+        self._answers[chosen.file, environment] = tuple(sorted(needs))
+        return self._answers[chosen.file, environment]
 
-    def environment(self, tools: Mapping[Pin, tuple[Chosen, Path | None]]) -> Path:
+    def environment(self, tools: Mapping[Pin, tuple[Chosen, Path | None]], shelf: Shelf) -> Path:
         """Install a build environment's tools into one folder and give it.
 
         ``tools`` maps each to its archive and, where it is an sdist, the folder of its own build environment.
         """
-        ready = self._shelf.wheels(pin for pin, (chosen, _) in tools.items() if chosen.reason == "")
+        ready = shelf.wheels(tools, self.rules)
         wheels: list[Path] = []
         for pin, (chosen, own) in sorted(tools.items(), key=lambda entry: entry[0].name):
-            wheels.append(chosen.path if chosen.reason else ready.get(pin) or self._build(chosen, own))
+            wheels.append(ready.get(pin) or (chosen.path if chosen.reason else self._build(chosen, own)))
         key = tuple(wheels)
         if key not in self._environments:
             folder = self._work / f"environment-{len(self._environments)}"
@@ -72,13 +82,14 @@ class Backends:
         return self._environments[key]
 
     def _build(self, chosen: Chosen, environment: Path | None) -> Path:
-        if chosen.file not in self._built:
+        key = (chosen.file, environment)
+        if key not in self._built:
             folder = self._work / f"built-{len(self._built)}"
             argv = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(chosen.path)]
             # -s and not -I: the tools of a build without isolation are found through PYTHONPATH.
             self._run(["-s", str(self._interpreter.pip), *argv], environment or folder, chosen, _BUILD_TIMEOUT_S)
-            self._built[chosen.file] = next(folder.glob("*.whl"))
-        return self._built[chosen.file]
+            self._built[key] = next(folder.glob("*.whl"))
+        return self._built[key]
 
     def _run(self, argv: Sequence[str], environment: Path, chosen: Chosen, timeout_s: float) -> None:
         home = self._work / "home"

@@ -19,7 +19,6 @@ from .backends import Backends
 from .metadata import LEGACY_BUILD
 from .model import Build, Loop, dependency_order
 from .solve import Interpreter, Pin, Unsolvable, pooled, reach, solve
-from .target import TargetRules
 
 _MAX_ROUNDS = 50
 """Each round adds an sdist or a dynamic requirement; real closures settle in fewer than ten."""
@@ -27,15 +26,24 @@ Environment = dict[Pin, Chosen]
 
 
 class BuildClosure:
-    """The build side of one lock in the making. ``close`` does all; what it found stays readable."""
+    """The build side of one target in the making. ``close`` does all; what it found stays readable.
+
+    ``earlier`` are environments by sdist that are kept as they are wherever they still answer.
+    """
 
     def __init__(
-        self, interpreter: Interpreter, rules: TargetRules, shelf: Shelf, backends: Backends, work: Path
+        self,
+        interpreter: Interpreter,
+        shelf: Shelf,
+        backends: Backends,
+        earlier: Mapping[str, tuple[Pin, ...]],
+        work: Path,
     ) -> None:
         self._interpreter = interpreter
-        self._rules = rules
+        self._rules = interpreter.rules
         self._shelf = shelf
         self._backends = backends
+        self._earlier = earlier
         self._work = work
         self._sdists: dict[str, Chosen] = {}
         self._dynamic: dict[str, tuple[str, ...]] = {}
@@ -66,17 +74,23 @@ class BuildClosure:
         """Give every build-time archive that some environment uses."""
         return {pin: chosen for file in self._used() for pin, chosen in self._environments[file].items()}
 
+    def environments(self) -> dict[str, tuple[Pin, ...]]:
+        """Give the build environment of every sdist in use, by file name."""
+        return {file: tuple(self._environments[file]) for file in self._used()}
+
     def _grow(self) -> bool:
         """Solve every environment as known so far; tell whether that brought in sdists not seen before."""
         wants = {file: self._asked(file) for file in sorted(self._sdists)}
-        everything = tuple(sorted({text for texts in wants.values() for text in texts}))
+        kept = {file: pins for file, texts in wants.items() if (pins := self._keep(file, texts)) is not None}
+        everything = tuple(sorted({text for file, texts in wants.items() if file not in kept for text in texts}))
         # Requirements only grow from round to round: where a joint solve failed once, it fails for good.
         joint = self._try(everything) if self._joint else None
         self._joint = joint is not None
         before = len(self._sdists)
         needed: dict[str, list[Pin]] = {}
         for file, texts in wants.items():
-            pins = {pin.name: pin for pin in (self._solve(file, texts) if joint is None else joint)}
+            fresh = self._solve(file, texts) if joint is None and file not in kept else joint or ()
+            pins = {pin.name: pin for pin in kept.get(file, fresh)}
             needed[file] = [pins[name] for name in reach([Requirement(text) for text in texts], pins, self._rules)]
         everyone = sorted({pin for pins in needed.values() for pin in pins}, key=lambda pin: (pin.name, pin.version))
         # One call for all: asking the index environment by environment took most of a lock's time.
@@ -89,14 +103,20 @@ class BuildClosure:
                     self._sdists.setdefault(chosen.file, chosen)
         return len(self._sdists) > before
 
+    def _keep(self, file: str, texts: tuple[str, ...]) -> tuple[Pin, ...] | None:
+        """Answer from the environment that this sdist had; None where it had none, or that does not do."""
+        had = {pin.name: [pin] for pin in self._earlier.get(file, ())}
+        found = pooled(texts, had, self._rules) if had else None
+        return found if found is not None and all(self._shelf.serves(pin) for pin in found) else None
+
     def _ask(self) -> bool:
         """Ask each backend not asked yet, tools before what they build; tell whether any wants more."""
         folders: dict[str, Path] = {}
         more = False
-        self._shelf.wheels(pin for pin, chosen in self.chosen().items() if chosen.metadata.build)
+        self._shelf.wheels(self.chosen(), self._backends.rules)
         for file in self._order():
             tools = {pin: (tool, folders.get(tool.file)) for pin, tool in self._environments[file].items()}
-            folders[file] = self._backends.environment(tools)
+            folders[file] = self._backends.environment(tools, self._shelf)
             if file not in self._dynamic:
                 self._dynamic[file] = self._backends.needs(self._sdists[file], folders[file])
                 more = more or bool(set(self._counting(file, self._dynamic[file])) - set(self._asked_statically(file)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -44,7 +45,7 @@ def reasons(
     """Every requirement of one target that asks for a package, each behind the shortest chain to who states it::
 
     requirements/app.in:3 -> celery >=5: 5.7.0
-    celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0
+    requirements/app.in:3 -> celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0
     """
     search = _Search(lock, target, known)
     search.installed(roots)
@@ -55,7 +56,7 @@ def reasons(
 
 @dataclass(frozen=True)
 class _Want:
-    """One requirement and the chain that leads to it; ``where`` places one that a person wrote."""
+    """One requirement and the chain that leads to it; ``where`` places the line of a person that it starts at."""
 
     chain: Chain
     requirement: Requirement
@@ -69,9 +70,9 @@ class _Search:
         self._lock = lock
         self._target = target
         self._known = known
-        self._rules = TargetRules(target.python, target.python_full, target.platform, target.glibc)
+        self._rules = TargetRules(target.python, target.python_full, target.platform, target.libc)
         self._lines: dict[str, None] = {}
-        self._reached: dict[str, Chain] = {}
+        self._reached: dict[str, tuple[Chain, str]] = {}
         self._met: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._versions: defaultdict[str, list[str]] = defaultdict(list)
         for archive in lock.archives.values():
@@ -126,11 +127,12 @@ class _Search:
             if asked and not self._rules.fits_python(asked):
                 self._add((), f"{file}: requires Python {asked}; the target has {self._target.python_full}")
             if archive.kind == "wheel" and self._rules.wheel_rank(file) is None:
-                self._add((), f"{file}: does not fit {self._target.name} with glibc {self._target.glibc}")
+                self._add((), f"{file}: does not fit {self._target.name} with {self._target.libc}")
 
     def _build(self, file: str) -> None:
         archive = self._lock.archives[file]
-        chain = (*self._reached.get(file, ()), f"{archive.label} [build]")
+        above, where = self._reached.get(file, ((), ""))
+        chain = (*above, f"{archive.label} [build]")
         build = self._target.builds.get(file)
         if build is None:
             self._add(chain, "its build environment is not locked")
@@ -138,7 +140,7 @@ class _Search:
         metadata = self._known.get(file)
         system = metadata.build if metadata and metadata.build else BuildSystem(build.static)
         needs = [self._requirement(text, chain) for text in (*system.requires, *build.dynamic)]
-        wants = [_Want(chain, need) for need in needs if need and self._rules.applies(need)]
+        wants = [_Want(chain, need, where) for need in needs if need and self._rules.applies(need)]
         self._walk(self._by_name(build.environment, chain), wants)
 
     def _walk(self, pins: Mapping[str, Archive], wants: Sequence[_Want]) -> None:
@@ -150,11 +152,11 @@ class _Search:
             if archive is None:
                 continue
             below = (*want.chain, archive.label)
-            self._reached.setdefault(archive.file, want.chain)
+            self._reached.setdefault(archive.file, (want.chain, want.where))
             for extra in ("", *sorted(want.requirement.extras)):
                 if (archive.file, extra) not in seen:
                     seen.add((archive.file, extra))
-                    queue += [_Want(below, need) for need in self._needs(archive, extra, below)]
+                    queue += [_Want(below, need, want.where) for need in self._needs(archive, extra, below)]
 
     def _meet(self, pins: Mapping[str, Archive], want: _Want) -> Archive | None:
         requirement = want.requirement
@@ -166,7 +168,8 @@ class _Search:
         archive = pins.get(name)
         asked = f"{name} {requirement.specifier}".strip()
         if archive is not None and requirement.specifier.contains(archive.version, prereleases=True):
-            self._met[name][" -> ".join((*chain, asked)) + f": {archive.version}"] = None
+            whole = (want.where,) if want.where else ()
+            self._met[name][" -> ".join((*whole, *want.chain, asked)) + f": {archive.version}"] = None
             return archive
         have = sorted(self._versions[name], key=Version)
         if any(requirement.specifier.contains(version, prereleases=True) for version in have):
@@ -188,7 +191,7 @@ class _Search:
 
     def _requirement(self, text: str, chain: Chain) -> Requirement | None:
         try:
-            return Requirement(text)
+            return _parsed(text)
         except InvalidRequirement:
             self._add(chain, f"states a requirement that cannot be read: {text!r}")
             return None
@@ -205,3 +208,9 @@ class _Search:
 
     def _add(self, chain: Chain, problem: str) -> None:
         self._lines[" -> ".join(chain) + (": " if chain else "") + problem] = None
+
+
+@cache
+def _parsed(text: str) -> Requirement:
+    """Read a requirement once: the same texts come back for every build environment of every target."""
+    return Requirement(text)

@@ -101,7 +101,7 @@ def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path) -> None:
             mine = [left.pop(file) for file in sorted(target.files & set(left))]
             if not mine:
                 continue
-            rules = TargetRules(target.python, target.python_full, target.platform, target.glibc)
+            rules = TargetRules(target.python, target.python_full, target.platform, target.libc)
             wanted = [Wanted(archive.name, archive.file, archive.sha256, work / archive.file) for archive in mine]
             with Index(rules) as index:
                 errors.update(index.download(wanted))

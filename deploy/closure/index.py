@@ -40,13 +40,17 @@ _SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 @dataclass(frozen=True)
 class IndexFile:
-    """One file the index offers for a target. ``sha256`` is empty where the index does not tell."""
+    """One file the index offers for a target. ``sha256`` is empty where the index does not tell.
+
+    ``yanked`` is why it was withdrawn (PEP 592), and empty where it was not.
+    """
 
     name: str
     file: str
     version: str
     sha256: str
     requires_python: str
+    yanked: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ class Wanted:
 
 
 class Index:
-    """The index as pip is configured to reach it from here, seen by one target. Use it as a context manager."""
+    """The index as pip is configured to reach it from here, seen by some targets. Use it as a context manager."""
 
-    def __init__(self, rules: TargetRules) -> None:
+    def __init__(self, *rules: TargetRules) -> None:
         self._rules = rules
         self._listed: dict[str, tuple[IndexFile, ...]] = {}
 
@@ -70,13 +74,14 @@ class Index:
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         # -I: neither PYTHONPATH nor this folder's own modules may stand in for what pip imports.
         self._child = subprocess.Popen(
-            [sys.executable, "-I", str(_CHILD), self._rules.python, *self._rules.platforms()],
+            [sys.executable, "-I", str(_CHILD)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
             env=environment(),
             text=True,
         )
+        self._ask({"tags": sorted({str(tag) for rules in self._rules for tag in rules.tags})})
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,7 +90,7 @@ class Index:
         self._said.close()
 
     def files(self, names: Iterable[str]) -> dict[str, tuple[IndexFile, ...]]:
-        """List the sdists and fitting wheels of some packages, in the index's order; each name is asked once.
+        """List the sdists and the wheels that fit some target, in the index's order; each name is asked once.
 
         Raises Failed where the index knows nothing of a package or does not answer.
         """
@@ -164,7 +169,9 @@ def _index_files(name: str, found: Iterable[Mapping[str, Any]]) -> Iterable[Inde
             metadata.named(entry["file"])
         except metadata.BadArchive:
             continue  # an old or odd file name that no pin could state
-        yield IndexFile(name, entry["file"], entry["version"], entry["sha256"] or "", entry["requires_python"])
+        yield IndexFile(
+            name, entry["file"], entry["version"], entry["sha256"] or "", entry["requires_python"], entry["yanked"]
+        )
 
 
 def _redacted(text: str) -> str:

@@ -4,15 +4,16 @@ The one place that touches pip's internals. pip has no public command that tells
 without running its build backend (``pip download`` prepares metadata even with ``--no-deps``); its finder and its
 session are what carry proxies, certificates, mirrors, find-links and credentials. They fail loudly here if they move.
 
-Started with ``argv`` PYTHON PLATFORM_TAG... (``3.11 manylinux_2_28_x86_64 ...``). One JSON object a line on stdin,
-one answer a line on stdout, until stdin ends:
+One JSON object a line on stdin, one answer a line on stdout, until stdin ends:
 
-* ``"list": [NAME, ...]``: answers ``{"files": {NAME: [{"file", "version", "sha256" | null, "requires_python"}]}}``
-  with the wheels that fit and all sdists, in the index's order;
+* ``"tags": [TAG, ...]``: comes first; the wheel tags of all targets (``cp311-cp311-manylinux_2_28_x86_64``);
+* ``"list": [NAME, ...]``: answers ``{"files": {NAME: [FILE, ...]}}``, each FILE
+  ``{"file", "version", "sha256" | null, "requires_python", "yanked"}`` (``""`` where it is not): the wheels that fit
+  and all sdists, in the index's order;
 * ``"download": [{"name", "file", "sha256" | null, "to"}]``: answers ``{"errors": {FILE: WHY}}``; bytes of another
   hash are never left at ``to``.
 
-Both answers carry ``"log"``: pip's warnings, which is where an index that is down shows.
+All answers carry ``"log"``: pip's warnings, which is where an index that is down shows.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pip._internal.commands import create_command
 from pip._internal.models.format_control import FormatControl
 from pip._internal.models.target_python import TargetPython
 from pip._internal.network.utils import HEADERS
+from pip._vendor.packaging.tags import Tag
 
 _PIECE_BYTES = 1 << 18
 
@@ -55,8 +57,11 @@ def main() -> None:
         # A configured no-binary or only-binary would hide files; which kind is used is the lock's policy.
         options.format_control = FormatControl(set(), set())
         session = command.get_default_session(options)
-        python = tuple(int(part) for part in sys.argv[1].split("."))
-        target = TargetPython(sys.argv[2:], python, implementation="cp")
+        target: Any = TargetPython()
+        tags: list[str] = json.loads(sys.stdin.readline())["tags"]
+        target._valid_tags_set = {Tag(*tag.split("-")) for tag in tags}  # noqa: SLF001
+        answers.write("{}\n")
+        answers.flush()
         finder = command._build_package_finder(options, session, target, ignore_requires_python=True)  # noqa: SLF001
         for line in sys.stdin:
             request: dict[str, Any] = json.loads(line)
@@ -77,6 +82,8 @@ def _files(finder: Any, name: str) -> list[dict[str, Any]]:
             "version": str(candidate.version),
             "sha256": candidate.link.hash if candidate.link.hash_name == "sha256" else None,
             "requires_python": candidate.link.requires_python or "",
+            # PEP 592: None is not yanked; an empty reason is.
+            "yanked": "" if candidate.link.yanked_reason is None else candidate.link.yanked_reason or "no reason given",
         }
         for candidate in finder.find_all_candidates(name)
     ]

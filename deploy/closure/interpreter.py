@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import Refused
-
 _PROBE = (
     "import json,os,platform,sys,sysconfig;print(json.dumps({'full':platform.python_version(),"
     "'short':'%d.%d'%sys.version_info[:2],'implementation':sys.implementation.name,"
@@ -27,27 +25,25 @@ class FoundPython:
     """A working interpreter and what it says it is."""
 
     path: Path
+    python: str
     full: str
     platform: str
     folders: tuple[str, ...]
     """What it needs of the file system to run."""
 
 
-def find(python: str) -> FoundPython:
-    """Find a CPython of one minor version (``3.11``) on Linux. Raises Refused where none starts.
+def find(python: str) -> FoundPython | None:
+    """Find a CPython of one minor version (``3.11``) on Linux; None where none starts.
 
     Looks at this very interpreter, at ``SEALED_DEPLOY_PYTHONS`` (paths, separated like PATH), then at every
     ``pythonX.Y`` on PATH, past wrappers that do not start.
     """
-    for candidate in _candidates(python):
-        found = _probe(candidate, python)
-        if found is not None:
-            return found
-    raise Refused(
-        "Nothing was changed.",
-        f"python{python} is not on this machine's PATH: a closure is judged by the Python that hosts run",
-        f"install python{python} (or name it in SEALED_DEPLOY_PYTHONS), on Linux, and run the same command again",
-    )
+    return next((found for candidate in _candidates(python) if (found := _probe(candidate, python))), None)
+
+
+def here() -> FoundPython | None:
+    """Give this very interpreter; None where it is no CPython on Linux."""
+    return _probe(Path(sys.executable), sysconfig.get_python_version())
 
 
 def _candidates(python: str) -> Iterator[Path]:
@@ -66,4 +62,8 @@ def _probe(candidate: Path, python: str) -> FoundPython | None:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     fits = said["short"] == python and said["implementation"] == "cpython" and said["platform"].startswith("linux_")
-    return FoundPython(Path(said["path"]), said["full"], said["platform"], tuple(said["folders"])) if fits else None
+    return (
+        FoundPython(Path(said["path"]), python, said["full"], said["platform"], tuple(said["folders"]))
+        if fits
+        else None
+    )

@@ -1,35 +1,44 @@
 """The bytes of a lock: ``pylock.NAME.toml`` (PEP 751) and ``NAME.txt``, written and read. No disk, no judging.
 
 The standard part (``[[packages]]``) is for other installers: the run-time pins with paths relative to the lock.
-``[tool.sealed-deploy]`` holds the truth this library works from::
+``[tool.sealed-deploy]`` holds the truth this library works from; what several targets share is said once::
 
-    format = 1
+    format = 2
     requirements = "app"
     roots = ["django>=5.2"]                  # what NAME.in asked for, spelled alike
     overrides = ["cryptography wheel"]       # its policy comments
+    install = [FILE, ...]                    # run-time pins of all targets, dependencies first
 
+    [tool.sealed-deploy.needs]               # FILE = [FILE, ...]: who needs whom at run time
     [[tool.sealed-deploy.targets]]           # one Python and platform
-    python, python-full, platform, glibc
-    install = [FILE, ...]                    # run-time pins, dependencies first
+    python, python-full, platform, libc
     toolchain = [FILE, ...]                  # pip, virtualenv and what it needs
-    [tool.sealed-deploy.targets.needs]       # FILE = [FILE, ...]: who needs whom at run time
-    [[tool.sealed-deploy.targets.builds]]    # one per sdist: file, static, dynamic, environment = [FILE, ...]
+
+    [[tool.sealed-deploy.builds]]            # one per sdist: file, static, dynamic, environment = [FILE, ...]
+    on = [TARGET, ...]                       # only where targets build it differently, or not all do
 
     [[tool.sealed-deploy.archives]]          # every file of vendor/ that this lock names
-    file, sha256, size, name, version, policy, reason, requires, requires-python
+    file, sha256, size, name, version, policy, reason, yanked, requires, requires-python
+    on = [TARGET, ...]                       # the targets that install it, where not all do
+
+Format 1, which is still read, had ``install``, ``needs`` and ``builds`` in each target, and ``glibc = "2.28"``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from packaging.version import Version
 
 from deploy.wire import names
 
 from . import toml
 from .model import Archive, Build, Lock, LockTarget
+from .target import marker_of
 
-FORMAT = 1
+FORMAT = 2
 LOCK_VERSION = "1.0"
 TOOL = "sealed-deploy"
 
@@ -87,8 +96,11 @@ def write_lock(lock: Lock) -> str:
         "requirements": lock.requirements,
         "roots": lock.roots,
         "overrides": lock.overrides,
+        "install": [archive.file for archive in lock.run_time()],
+        "needs": _needs(lock),
         "targets": [_target_table(target) for target in lock.targets],
-        "archives": [_archive_table(lock.archives[file]) for file in sorted(lock.archives)],
+        "builds": [table for file in sorted(_built(lock)) for table in _build_tables(lock, file)],
+        "archives": [_archive_table(lock, lock.archives[file]) for file in sorted(lock.archives)],
     }
     document: dict[str, toml.Value] = {
         "lock-version": LOCK_VERSION,
@@ -103,11 +115,15 @@ def write_lock(lock: Lock) -> str:
 def standard_packages(lock: Lock) -> list[dict[str, Any]]:
     """Give PEP 751's ``[[packages]]``: run-time pins, one entry for each name and version."""
     entries: dict[tuple[str, str], dict[str, Any]] = {}
+    files: dict[tuple[str, str], list[str]] = {}
     for archive in sorted(lock.run_time(), key=lambda archive: (archive.name, archive.version, archive.file)):
-        entry = entries.setdefault((archive.name, archive.version), {"name": archive.name, "version": archive.version})
-        if condition := _condition(lock, archive.file):
-            earlier = entry.get("marker")
-            entry["marker"] = f"{earlier} or {condition}" if earlier else condition
+        key = (archive.name, archive.version)
+        entry = entries.setdefault(key, {"name": archive.name, "version": archive.version})
+        files.setdefault(key, []).append(archive.file)
+        if condition := _condition(lock, *files[key]):
+            entry["marker"] = condition
+        else:
+            entry.pop("marker", None)
         if archive.requires_python:
             entry["requires-python"] = archive.requires_python
         found: dict[str, Any] = {
@@ -127,27 +143,39 @@ def read_lock(data: bytes, path: str) -> Lock:
     try:
         document = toml.loads(data)
         tool: dict[str, Any] = document["tool"][TOOL]
-        if tool["format"] != FORMAT:
+        if tool["format"] not in (1, FORMAT):
             raise BadLock(
-                f"{path}: lock format {tool['format']!r}; this sealed-deploy reads format {FORMAT}: upgrade it"
+                f"{path}: lock format {tool['format']!r}; this sealed-deploy reads formats up to {FORMAT}: upgrade it"
             )
         lock = Lock(
             requirements=str(tool["requirements"]),
             roots=_texts(tool["roots"]),
             overrides=_texts(tool["overrides"]),
             archives={str(entry["file"]): _archive(entry) for entry in tool["archives"]},
-            targets=tuple(_target(entry) for entry in tool["targets"]),
+            targets=tuple(
+                _old_target(entry) if tool["format"] == 1 else _target(tool, entry) for entry in tool["targets"]
+            ),
         )
         packages: list[dict[str, Any]] = document.get("packages", [])
     except BadLock:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadLock(f"{path}: not a lock that vendor.lock wrote: {type(error).__name__}: {error}") from error
-    _require_consistent(lock, packages, path)
+    if tool["format"] == 1:  # its markers were longer
+        packages = [{key: value for key, value in package.items() if key != "marker"} for package in packages]
+        _require_consistent(lock, packages, _without_markers(lock), path)
+    else:
+        _require_consistent(lock, packages, standard_packages(lock), path)
     return lock
 
 
-def _require_consistent(lock: Lock, packages: Sequence[dict[str, Any]], path: str) -> None:
+def _without_markers(lock: Lock) -> list[dict[str, Any]]:
+    return [{key: value for key, value in entry.items() if key != "marker"} for entry in standard_packages(lock)]
+
+
+def _require_consistent(
+    lock: Lock, packages: Sequence[dict[str, Any]], expected: Sequence[dict[str, Any]], path: str
+) -> None:
     if not lock.targets:
         raise BadLock(f"{path}: names no target")
     for file in lock.archives:
@@ -158,14 +186,43 @@ def _require_consistent(lock: Lock, packages: Sequence[dict[str, Any]], path: st
         unknown += sorted(set(target.needs) - set(lock.archives))
         if unknown:
             raise BadLock(f"{path}: {target.name} names archives that the lock does not list: {', '.join(unknown)}")
-    if packages != standard_packages(lock):
+    if packages != expected:
         raise BadLock(f"{path}: its [[packages]] and [tool.{TOOL}] disagree; it was edited by hand or merged badly")
 
 
-def _condition(lock: Lock, file: str) -> str:
+def _condition(lock: Lock, *files: str) -> str:
     """Give the marker of a pin that not every target installs, else nothing."""
-    users = [target for target in lock.targets if file in target.install]
-    return "" if len(users) == len(lock.targets) else " or ".join(marker(target) for target in users)
+    users = [target for target in lock.targets if set(files) & set(target.install)]
+    return marker_of([_seen(target) for target in users], [_seen(target) for target in lock.targets])
+
+
+def _seen(target: LockTarget) -> tuple[str, str]:
+    return target.python, target.platform.partition("_")[2]
+
+
+def _needs(lock: Lock) -> dict[str, tuple[str, ...]]:
+    """Give the run-time graph of all targets; a reader keeps what its target installs."""
+    found: dict[str, set[str]] = {}
+    for target in lock.targets:
+        for file, needs in target.needs.items():
+            found.setdefault(file, set()).update(needs)
+    return {file: tuple(sorted(found[file])) for file in sorted(found)}
+
+
+def _built(lock: Lock) -> set[str]:
+    return {file for target in lock.targets for file in target.builds}
+
+
+def _build_tables(lock: Lock, file: str) -> list[dict[str, toml.Value]]:
+    """Give one table where every target builds a sdist alike, else one for each way that it is built."""
+    ways: dict[Build | None, list[str]] = {}
+    for target in lock.targets:
+        ways.setdefault(target.builds.get(file), []).append(target.name)
+    return [
+        _build_table(build) if len(ways) == 1 else {**_build_table(build), "on": targets}
+        for build, targets in ways.items()
+        if build
+    ]
 
 
 def _target_table(target: LockTarget) -> dict[str, toml.Value]:
@@ -173,11 +230,8 @@ def _target_table(target: LockTarget) -> dict[str, toml.Value]:
         "python": target.python,
         "python-full": target.python_full,
         "platform": target.platform,
-        "glibc": target.glibc,
-        "install": target.install,
+        "libc": target.libc,
         "toolchain": target.toolchain,
-        "needs": {file: target.needs[file] for file in sorted(target.needs)},
-        "builds": [_build_table(target.builds[file]) for file in sorted(target.builds)],
     }
 
 
@@ -190,7 +244,7 @@ def _build_table(build: Build) -> dict[str, toml.Value]:
     }
 
 
-def _archive_table(archive: Archive) -> dict[str, toml.Value]:
+def _archive_table(lock: Lock, archive: Archive) -> dict[str, toml.Value]:
     table: dict[str, toml.Value] = {
         "file": archive.file,
         "sha256": archive.sha256,
@@ -201,10 +255,15 @@ def _archive_table(archive: Archive) -> dict[str, toml.Value]:
     }
     if archive.reason:
         table["reason"] = archive.reason
+    if archive.yanked:
+        table["yanked"] = archive.yanked
     if archive.requires:
         table["requires"] = archive.requires
     if archive.requires_python:
         table["requires-python"] = archive.requires_python
+    users = [target.name for target in lock.targets if archive.file in target.install]
+    if users and len(users) < len(lock.targets):
+        table["on"] = users
     return table
 
 
@@ -214,32 +273,71 @@ def _archive(entry: Mapping[str, Any]) -> Archive:
         sha256=names.sha256(entry["sha256"]),
         size=int(entry["size"]),
         name=str(entry["name"]),
-        version=str(entry["version"]),
+        version=_version(entry["version"]),
         requires=_texts(entry.get("requires", ())),
         requires_python=str(entry.get("requires-python", "")),
         reason=str(entry.get("reason", "")),
+        yanked=str(entry.get("yanked", "")),
     )
 
 
-def _target(entry: Mapping[str, Any]) -> LockTarget:
-    builds = [
-        Build(
-            file=str(build["file"]),
-            static=_texts(build["static"]),
-            dynamic=_texts(build["dynamic"]),
-            environment=_texts(build["environment"]),
-        )
-        for build in entry.get("builds", ())
-    ]
+def _version(value: object) -> str:
+    """Give a version as it is spelled. Raises ValueError where it is none (PEP 440)."""
+    Version(str(value))
+    return str(value)
+
+
+def _target(tool: Mapping[str, Any], entry: Mapping[str, Any]) -> LockTarget:
+    if tool["format"] == 1:
+        return _old_target(entry)
+    name = f"python{entry['python']}-{entry['platform']}"
+    elsewhere = {str(archive["file"]) for archive in tool["archives"] if name not in archive.get("on", (name,))}
+    install = tuple(file for file in _texts(tool["install"]) if file not in elsewhere)
+    needs = {
+        str(file): tuple(need for need in _texts(needs) if need in install)
+        for file, needs in tool.get("needs", {}).items()
+        if file in install
+    }
+    builds = [_build(build) for build in tool.get("builds", ()) if name in build.get("on", (name,))]
     return LockTarget(
         python=str(entry["python"]),
         python_full=str(entry["python-full"]),
         platform=str(entry["platform"]),
-        glibc=str(entry["glibc"]),
+        libc=_libc(entry["libc"]),
+        install=install,
+        toolchain=_texts(entry["toolchain"]),
+        needs={file: found for file, found in needs.items() if found},
+        builds={build.file: build for build in builds},
+    )
+
+
+def _old_target(entry: Mapping[str, Any]) -> LockTarget:
+    """Read a target of format 1."""
+    builds = [_build(build) for build in entry.get("builds", ())]
+    return LockTarget(
+        python=str(entry["python"]),
+        python_full=str(entry["python-full"]),
+        platform=str(entry["platform"]),
+        libc=f"glibc {entry['glibc']}",
         install=_texts(entry["install"]),
         toolchain=_texts(entry["toolchain"]),
         needs={str(file): _texts(needs) for file, needs in entry.get("needs", {}).items()},
         builds={build.file: build for build in builds},
+    )
+
+
+def _libc(text: object) -> str:
+    if not re.fullmatch(r"(glibc 2|musl 1)\.[0-9]+", str(text)):
+        raise ValueError(f"{text!r} is no libc; 'glibc 2.28' and 'musl 1.2' are")
+    return str(text)
+
+
+def _build(entry: Mapping[str, Any]) -> Build:
+    return Build(
+        file=str(entry["file"]),
+        static=_texts(entry["static"]),
+        dynamic=_texts(entry["dynamic"]),
+        environment=_texts(entry["environment"]),
     )
 
 

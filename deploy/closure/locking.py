@@ -6,32 +6,24 @@ wherever they still fit; ``upgrade`` lets go of them.
 
 from __future__ import annotations
 
-import re
 import tempfile
-import zipfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from deploy.errors import Refused
 from deploy.events import Emit, Notice
 
 from . import files, lines, lockfile, proof
-from .archives import Chosen, Shelf
-from .backends import Backends
-from .builds import BuildClosure
-from .index import Index, configuration
-from .interpreter import FoundPython, find
-from .model import Archive, Build, Lock, LockTarget, dependency_order
-from .solve import Interpreter, Pin, Reached, Unsolvable, reach, solve
+from .index import configuration
+from .making import Kept, Making
+from .model import Lock
 from .source import WorkTree
-from .target import DEFAULT_GLIBC, TargetRules
+from .target import Declared, declared
 from .toolchain import toolchain
-
-_EXTRA = re.compile(r'extra\s*==\s*"([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -49,26 +41,30 @@ class Locked:
 
 
 def lock(
-    root: Path, requirements: str, python: str, emit: Emit, *, upgrade: bool = False, let_go: Collection[str] = ()
+    root: Path,
+    requirements: str,
+    targets: Sequence[str],
+    emit: Emit,
+    *,
+    upgrade: bool = False,
+    let_go: Collection[str] = (),
 ) -> Locked:
-    """Resolve ``requirements/NAME.in`` for one Python (``3.11``) and write the pins and the lock.
+    """Resolve ``requirements/NAME.in`` for some targets (``3.11``, ``target.declared``); write the pins and the lock.
 
     ``upgrade`` lets go of every version locked before, ``let_go`` of those of some packages alone.
-    Raises Refused for what a person must change (a bad line, a conflict, a build loop, no such Python here) and
-    Failed where the index does not answer; then nothing was written.
+    Raises Refused for what a person must change (a bad line, a conflict, a build loop) and Failed where the index
+    does not answer; then nothing was written.
     """
+    wanted = declared(targets)
     asked = _asked(root, requirements)
     earlier = _earlier(root, requirements)
-    if earlier and not upgrade and not let_go and _still_holds(root, earlier, asked, python):
+    if earlier and not upgrade and not let_go and _still_holds(root, earlier, asked, wanted):
         return Locked(earlier, changed=False, changes=())
-    found = find(python)
+    kept = Kept() if upgrade or earlier is None else _kept(earlier, let_go)
     for line in configuration():
         emit(Notice(f"pip's configuration in force: {line}"))
     with tempfile.TemporaryDirectory(prefix="sealed-deploy-lock-") as work:
-        rules = TargetRules(python, found.full, found.platform, DEFAULT_GLIBC)
-        with Index(rules) as index:
-            making = _Making(asked, found, rules, Path(work), index=index, emit=emit)
-            fresh = making.lock(requirements, () if upgrade or earlier is None else _versions(earlier, let_go))
+        fresh = Making(asked, wanted, kept, Path(work), emit).lock(requirements)
     folder = root / "requirements"
     wrote = files.write(folder / Path(lockfile.pins_path(requirements)).name, lockfile.write_pins(fresh))
     wrote |= files.write(folder / Path(lockfile.lock_path(requirements)).name, lockfile.write_lock(fresh))
@@ -76,111 +72,6 @@ def lock(
     new = tuple(sorted({archive.name for archive in fresh.run_time()} - before))
     superseded = tuple(sorted(set(earlier.archives) - set(fresh.archives))) if earlier else ()
     return Locked(fresh, changed=wrote, changes=_changes(earlier, fresh), new=new, superseded=superseded)
-
-
-class _Making:
-    """One lock in the making, in a work folder of its own."""
-
-    def __init__(
-        self, asked: lines.Asked, found: FoundPython, rules: TargetRules, work: Path, *, index: Index, emit: Emit
-    ) -> None:
-        self._asked = asked
-        self._found = found
-        self._emit = emit
-        self._work = work
-        self._rules = rules
-        archives = work / "archives"
-        archives.mkdir()
-        self._shelf = Shelf(index, rules, asked.policies, archives)
-
-    def lock(self, requirements: str, preferred: Sequence[str]) -> Lock:
-        """Resolve, choose archives, close the builds, and put it together."""
-        tools = self._shelf.toolchain(toolchain(self._rules.python))
-        interpreter = Interpreter(self._found.path, self._pip(tools), self._found.folders)
-        pins = self._resolve(interpreter, preferred)
-        by_name = {pin.name: pin for pin in pins}
-        reached = reach([root.requirement for root in self._asked.roots], by_name, self._rules)
-        run_time = dict(zip(pins, self._shelf.choose(pins), strict=True))
-        self._emit(Notice(f"{len(pins)} run-time packages; closing their build environments"))
-        backends = Backends(interpreter, self._shelf, self._work)
-        closure = BuildClosure(interpreter, self._rules, self._shelf, backends, self._work)
-        builds = closure.close(run_time)
-        entries = [_archive(chosen, None, frozenset()) for chosen in tools]
-        entries += [_archive(chosen, pin, frozenset()) for pin, chosen in closure.chosen().items()]
-        entries += [_archive(chosen, pin, reached[pin.name].extras) for pin, chosen in run_time.items()]
-        return Lock(
-            requirements=requirements,
-            roots=self._asked.spelled,
-            overrides=self._asked.overrides,
-            archives={entry.file: entry for entry in entries},
-            targets=(self._target(run_time, reached, builds, tools),),
-        )
-
-    def _pip(self, tools: Iterable[Chosen]) -> Path:
-        """Unpack the pinned pip: run from its wheel, it could not start the nested pips of build isolation."""
-        wheel = next(chosen for chosen in tools if chosen.metadata.name == "pip")
-        folder = self._work / "pip"
-        with zipfile.ZipFile(wheel.path) as packed:
-            packed.extractall(folder)
-        return folder / "pip"
-
-    def _resolve(self, interpreter: Interpreter, preferred: Sequence[str]) -> tuple[Pin, ...]:
-        roots = [str(root.requirement) for root in self._asked.roots]
-        if preferred:
-            try:
-                return solve(interpreter, roots, self._work, constraints=preferred)
-            except Unsolvable:
-                self._emit(Notice("the versions locked before do not fit any more; resolving afresh"))
-        try:
-            return solve(interpreter, roots, self._work)
-        except Unsolvable as error:
-            raise Refused(
-                "Nothing was locked.",
-                "pip found no versions that answer the .in file (or no index that answers)",
-                "change the requirements that pip names, then fab vendor.lock",
-                problems=str(error).splitlines(),
-            ) from None
-
-    def _target(
-        self,
-        run_time: Mapping[Pin, Chosen],
-        reached: Mapping[str, Reached],
-        builds: Mapping[str, Build],
-        tools: Iterable[Chosen],
-    ) -> LockTarget:
-        by_name = {pin.name: chosen.file for pin, chosen in run_time.items()}
-        needs = {by_name[name]: tuple(sorted(by_name[need] for need in found.needs)) for name, found in reached.items()}
-        return LockTarget(
-            python=self._rules.python,
-            python_full=self._found.full,
-            platform=self._found.platform,
-            glibc=self._rules.glibc,
-            install=tuple(dependency_order(by_name.values(), needs, loops_allowed=True)),
-            toolchain=tuple(sorted(chosen.file for chosen in tools)),
-            needs={file: found for file, found in needs.items() if found},
-            builds=builds,
-        )
-
-
-def _archive(chosen: Chosen, pin: Pin | None, extras: frozenset[str]) -> Archive:
-    """Describe one archive for the lock; of its requirements, those that only unused extras want are left out."""
-    found = chosen.metadata
-    requires = pin.requires if pin else found.requires or ()
-    return Archive(
-        file=chosen.file,
-        sha256=chosen.sha256,
-        size=chosen.path.stat().st_size,
-        name=found.name,
-        version=found.version,
-        requires=tuple(sorted(text for text in requires if _counts(Requirement(text), extras))),
-        requires_python=found.requires_python or (pin.requires_python if pin else ""),
-        reason=chosen.reason,
-    )
-
-
-def _counts(requirement: Requirement, extras: frozenset[str]) -> bool:
-    named = _EXTRA.findall(str(requirement.marker or ""))
-    return not named or any(canonicalize_name(extra) in extras for extra in named)
 
 
 def _asked(root: Path, requirements: str) -> lines.Asked:
@@ -201,35 +92,48 @@ def _earlier(root: Path, requirements: str) -> Lock | None:
         return None  # none yet, or one that this run replaces
 
 
-def _still_holds(root: Path, earlier: Lock, asked: lines.Asked, python: str) -> bool:
-    """Tell whether the lock on disk already answers the .in file, this Python and this library's toolchain."""
-    target = earlier.targets[0]
-    tools = {earlier.archives[file].name: earlier.archives[file].version for file in target.toolchain}
-    pins = root / lockfile.pins_path(earlier.requirements)
+def _still_holds(root: Path, earlier: Lock, asked: lines.Asked, wanted: Sequence[Declared]) -> bool:
+    """Tell whether the lock on disk, in this library's form, already answers the .in file, targets and toolchain."""
+    tools = [
+        {earlier.archives[file].name: earlier.archives[file].version for file in target.toolchain}
+        for target in earlier.targets
+    ]
     return (
         asked.spelled == earlier.roots
         and asked.overrides == earlier.overrides
-        and [found.python for found in earlier.targets] == [python]
-        and tools == toolchain(python)
-        and pins.is_file()
-        and pins.read_text(encoding="utf-8") == lockfile.write_pins(earlier)
+        and proof.same_targets(wanted, earlier.targets)
+        and tools == [toolchain(target.python) for target in earlier.targets]
+        and _text(root / lockfile.pins_path(earlier.requirements)) == lockfile.write_pins(earlier)
+        and _text(root / lockfile.lock_path(earlier.requirements)) == lockfile.write_lock(earlier)
+        and not proof.needs_locking(WorkTree(root), earlier)
     )
 
 
-def _versions(lock: Lock, let_go: Collection[str]) -> tuple[str, ...]:
-    """The versions to keep. Raises Refused for a package to let go of that is not locked."""
-    known = {archive.name: archive.version for archive in lock.run_time()}
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _kept(earlier: Lock, let_go: Collection[str]) -> Kept:
+    """What to keep of the earlier lock. Raises Refused for a package to let go of that is not locked."""
+    known = {archive.name for archive in earlier.archives.values()}
     names = {canonicalize_name(name) for name in let_go}
-    for name in sorted(names - set(known)):
+    for name in sorted(names - known):
         from deploy.settings.section import did_you_mean  # ./bootstrap checks before there is a YAML reader
 
-        why = f"{name} is no run-time package of requirements/{lock.requirements}{did_you_mean(name, known)}"
+        why = f"{name} is no package of requirements/{earlier.requirements}{did_you_mean(name, known)}"
         raise Refused("Nothing was locked.", why, "fab vendor.upgrade NAME with a name that is pinned")
-    return tuple(f"{name}=={version}" for name, version in known.items() if name not in names)
+    return Kept(earlier, names)
 
 
 def _changes(earlier: Lock | None, fresh: Lock) -> tuple[str, ...]:
-    before = {archive.name: archive.version for archive in earlier.run_time()} if earlier else {}
-    after = {archive.name: archive.version for archive in fresh.run_time()}
+    before, after = _versions(earlier), _versions(fresh)
     names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     return tuple(f"{name} {before.get(name, '(new)')} -> {after.get(name, '(gone)')}" for name in names)
+
+
+def _versions(lock: Lock | None) -> dict[str, str]:
+    """Versions by name; several where targets differ: ``2.2 and 2.4``."""
+    found: dict[str, set[str]] = {}
+    for archive in lock.run_time() if lock else ():
+        found.setdefault(archive.name, set()).add(archive.version)
+    return {name: " and ".join(sorted(versions, key=Version)) for name, versions in found.items()}

@@ -1,22 +1,18 @@
-"""What an archive says about itself: name, version, requirements, build requirements. Runs none of its code.
+"""What an archive says about itself: name, version, requirements, build requirements, languages it is compiled from.
 
-Archives are hostile input: members are read in memory and never extracted, decompressed bytes and members are
-counted and capped, a second copy of a metadata file (which an unpacker might prefer) is an error.
+Runs none of its code. Archives are hostile input: ``members`` says what is refused of them, and why.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
 import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.parser import HeaderParser
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from packaging.utils import (
     InvalidSdistFilename,
@@ -27,19 +23,14 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from . import toml
+from . import members, native, toml
+from .members import BadArchive, Contents
+from .native import NOTHING, Native
 
-MAX_UNPACKED_BYTES = 1 << 30
-"""No package on the public index unpacks to more than this without holding a compiled toolkit."""
-MAX_MEMBERS = 200_000
-MAX_METADATA_BYTES = 8 << 20
 LEGACY_BUILD = ("setuptools>=40.8.0",)
 """What an sdist needs where it has no ``build-system`` table (pyproject.toml specification, packaging.python.org)."""
 LEGACY_BACKEND = "setuptools.build_meta:__legacy__"
-
-
-class BadArchive(ValueError):
-    """The archive is damaged, hostile, or not what its file name says."""
+_SCHEMES = ("data", "headers", "platlib", "purelib", "scripts")
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class Metadata:
     """What the archive says. ``requires`` is None where it cannot be known without running a build.
 
     That is an sdist whose PKG-INFO is older than Metadata-Version 2.2 or lists Requires-Dist as Dynamic
-    (PEP 643): there the lock's record stands in. ``build`` is None for a wheel.
+    (PEP 643): there the lock's record stands in. ``build`` is None for a wheel, and ``native`` empty.
     """
 
     name: str
@@ -64,6 +55,7 @@ class Metadata:
     requires: tuple[str, ...] | None
     requires_python: str
     build: BuildSystem | None
+    native: Native = NOTHING
 
 
 def named(file: str) -> tuple[str, str]:
@@ -86,8 +78,9 @@ def named(file: str) -> tuple[str, str]:
 def read(file: str, data: bytes) -> Metadata:
     """Read an archive's own metadata (PKG-INFO and pyproject.toml, or METADATA). Raises BadArchive."""
     try:
-        members = _wheel_members(data) if file.endswith(".whl") else _sdist_members(file, data)
-        return _from_wheel(file, members) if file.endswith(".whl") else _from_sdist(file, members)
+        if file.endswith(".whl"):
+            return _from_wheel(file, members.read(file, data, _is_wheel_metadata))
+        return _from_sdist(file, members.read(file, data, _is_sdist_metadata))
     except BadArchive:
         raise
     except (OSError, EOFError, ValueError, KeyError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
@@ -96,26 +89,48 @@ def read(file: str, data: bytes) -> Metadata:
         raise BadArchive(f"{file}: unreadable: {type(error).__name__}: {error}") from error
 
 
-def _from_wheel(file: str, members: dict[str, bytes]) -> Metadata:
-    infos = [name for name in members if name.endswith(".dist-info/METADATA") and name.count("/") == 1]
+def _is_wheel_metadata(name: str) -> bool:
+    return name.count("/") == 1 and name.endswith((".dist-info/METADATA", ".dist-info/WHEEL", ".dist-info/RECORD"))
+
+
+def _is_sdist_metadata(name: str) -> bool:
+    return name.count("/") == 1 and name.endswith(("/PKG-INFO", "/pyproject.toml", "/setup.py"))
+
+
+def _from_wheel(file: str, found: Contents) -> Metadata:
+    """Read a wheel as pip does (the binary distribution format, packaging.python.org): one folder of metadata."""
+    infos = sorted({name.split("/")[0] for name in found.files if name.split("/")[0].endswith(".dist-info")})
     if len(infos) != 1:
-        raise BadArchive(f"{file}: holds {len(infos)} METADATA files, one was expected")
-    fields = _fields(file, members[infos[0]])
+        raise BadArchive(f"{file}: holds {len(infos)} folders of metadata (.dist-info), one was expected")
+    for name in ("METADATA", "WHEEL", "RECORD"):
+        if f"{infos[0]}/{name}" not in found.texts:
+            raise BadArchive(f"{file}: holds no {infos[0]}/{name}")
+    for name in sorted(found.files):
+        top, _, below = name.partition("/")
+        if top.endswith(".data") and below.split("/")[0] not in _SCHEMES:
+            raise BadArchive(f"{file}: holds {name!a}, which belongs to no place of a virtualenv")
+    fields = _fields(file, found.texts[f"{infos[0]}/METADATA"])
     return Metadata(fields.name, fields.version, fields.requires, fields.requires_python, None)
 
 
-def _from_sdist(file: str, members: dict[str, bytes]) -> Metadata:
-    tops = sorted({name.split("/")[0] for name in members})
-    if len(tops) != 1:
-        raise BadArchive(f"{file}: holds {len(tops)} top-level folders with metadata, one was expected")
-    top = tops[0]
-    build = _build_system(file, members.get(f"{top}/pyproject.toml"))
-    if f"{top}/PKG-INFO" not in members:
+def _from_sdist(file: str, found: Contents) -> Metadata:
+    top = next(iter(found.files), "").split("/")[0]
+    if not {f"{top}/PKG-INFO", f"{top}/pyproject.toml"} & found.texts.keys():
+        raise BadArchive(f"{file}: holds neither PKG-INFO nor pyproject.toml in its top-level folder")
+    for name in ("PKG-INFO", "pyproject.toml"):
+        if f"{top}/{name}" in found.links:
+            raise BadArchive(f"{file}: {top}/{name} is not a plain file")
+    pyproject = toml.loads(found.texts.get(f"{top}/pyproject.toml", b""))
+    build = _build_system(file, pyproject)
+    inside = frozenset(name.partition("/")[2] for name in found.files)
+    needs = native.needs(inside, found.texts.get(f"{top}/setup.py", b""), pyproject)
+    if f"{top}/PKG-INFO" not in found.texts:
         name, version = named(file)
-        return Metadata(name, version, None, "", build)
-    fields = _fields(file, members[f"{top}/PKG-INFO"])
+        return Metadata(name, version, None, "", build, needs)
+    fields = _fields(file, found.texts[f"{top}/PKG-INFO"])
     static = fields.metadata_version >= Version("2.2") and "requires-dist" not in fields.dynamic
-    return Metadata(fields.name, fields.version, fields.requires if static else None, fields.requires_python, build)
+    requires = fields.requires if static else None
+    return Metadata(fields.name, fields.version, requires, fields.requires_python, build, needs)
 
 
 @dataclass(frozen=True)
@@ -148,11 +163,8 @@ def _fields(file: str, data: bytes) -> _Fields:
     )
 
 
-def _build_system(file: str, pyproject: bytes | None) -> BuildSystem:
-    if pyproject is None:
-        return BuildSystem()
-    document = toml.loads(pyproject)
-    table: Any = document.get("build-system")
+def _build_system(file: str, pyproject: Mapping[str, Any]) -> BuildSystem:
+    table: Any = pyproject.get("build-system")
     if table is None:
         return BuildSystem()
     if not isinstance(table, dict):
@@ -167,93 +179,3 @@ def _build_system(file: str, pyproject: bytes | None) -> BuildSystem:
         backend=str(table.get("build-backend", LEGACY_BACKEND)),
         backend_path=tuple(str(entry) for entry in cast(list[object], path)),
     )
-
-
-def _wheel_members(data: bytes) -> dict[str, bytes]:
-    return _zip_members(data, lambda name: name.count("/") == 1 and name.endswith(".dist-info/METADATA"))
-
-
-def _sdist_members(file: str, data: bytes) -> dict[str, bytes]:
-    if file.endswith(".zip"):
-        return _zip_members(data, _is_sdist_metadata)
-    return dict(_tar_members(file, data))
-
-
-def _is_sdist_metadata(name: str) -> bool:
-    return name.count("/") == 1 and name.endswith(("/PKG-INFO", "/pyproject.toml"))
-
-
-def _zip_members(data: bytes, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = archive.infolist()
-        if len(members) > MAX_MEMBERS:
-            raise BadArchive(f"holds more than {MAX_MEMBERS} members")
-        for member in members:
-            _require_inside(member.filename)
-            if wanted(member.filename):
-                _require_first(member.filename, found)
-                with archive.open(member) as stream:
-                    found[member.filename] = _read_capped(stream, member.filename)
-    return found
-
-
-def _tar_members(file: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    found: dict[str, bytes] = {}
-    with tarfile.open(fileobj=cast(IO[bytes], _Capped(_decompressed(file, data))), mode="r|") as archive:
-        for count, member in enumerate(archive):
-            if count > MAX_MEMBERS:
-                raise BadArchive(f"holds more than {MAX_MEMBERS} members")
-            name = member.name.removeprefix("./")
-            _require_inside(name)
-            if not _is_sdist_metadata(name):
-                continue
-            stream = archive.extractfile(member) if member.isfile() else None
-            if stream is None:
-                raise BadArchive(f"{name} is not a plain file")
-            _require_first(name, found)
-            found[name] = _read_capped(stream, name)
-    yield from found.items()
-
-
-def _decompressed(file: str, data: bytes) -> IO[bytes]:
-    packed = io.BytesIO(data)
-    if file.endswith(".tar.gz"):
-        return cast(IO[bytes], gzip.GzipFile(fileobj=packed))
-    if file.endswith(".tar.bz2"):
-        return cast(IO[bytes], bz2.BZ2File(packed))
-    if file.endswith(".tar.xz"):
-        return cast(IO[bytes], lzma.LZMAFile(packed))
-    raise BadArchive(f"{file}: not an sdist or wheel by its file name")
-
-
-class _Capped:
-    """A reader that gives up after MAX_UNPACKED_BYTES: a small archive may unpack to terabytes."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._left = MAX_UNPACKED_BYTES
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise BadArchive(f"unpacks to more than {MAX_UNPACKED_BYTES} bytes")
-        return data
-
-
-def _read_capped(stream: IO[bytes], name: str) -> bytes:
-    data = stream.read(MAX_METADATA_BYTES + 1)
-    if len(data) > MAX_METADATA_BYTES:
-        raise BadArchive(f"{name} is larger than {MAX_METADATA_BYTES} bytes")
-    return data
-
-
-def _require_first(name: str, found: dict[str, bytes]) -> None:
-    if name in found:
-        raise BadArchive(f"holds {name} twice")
-
-
-def _require_inside(name: str) -> None:
-    if name.startswith("/") or ".." in name.split("/"):
-        raise BadArchive(f"holds a member outside its own folder: {name!r}")

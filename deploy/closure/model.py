@@ -23,7 +23,7 @@ class Archive:
 
     ``requires`` and ``requires_python`` are what the resolver saw; ``check`` prefers the archive's own metadata
     wherever that is authoritative. ``reason`` says why a wheel is used where source is the rule, and is empty
-    for an sdist.
+    for an sdist. ``yanked`` is why the index had withdrawn the file when it was locked (PEP 592), else empty.
     """
 
     file: str
@@ -34,6 +34,7 @@ class Archive:
     requires: tuple[str, ...] = ()
     requires_python: str = ""
     reason: str = ""
+    yanked: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -58,14 +59,14 @@ class Build:
 class LockTarget:
     """One Python and platform, and the closure resolved for it; all archives by file name.
 
-    ``install`` is in dependency order, dependencies first. ``python_full`` is the interpreter that resolved it
-    and what ``python_full_version`` markers are judged by. ``glibc`` is the newest a wheel may ask for.
+    ``install`` is in dependency order, dependencies first. ``python_full`` is what ``python_full_version`` markers
+    are judged by. ``libc`` is the newest a wheel may ask for: ``glibc 2.28``, ``musl 1.2``.
     """
 
     python: str
     python_full: str
     platform: str
-    glibc: str
+    libc: str
     install: tuple[str, ...]
     toolchain: tuple[str, ...]
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
@@ -93,9 +94,17 @@ class Lock:
     targets: tuple[LockTarget, ...]
 
     def run_time(self) -> tuple[Archive, ...]:
-        """Every run-time archive of every target: the first target's order, then what others add."""
-        files = dict.fromkeys(file for target in self.targets for file in target.install)
-        return tuple(self.archives[file] for file in files)
+        """Every run-time archive of every target, each target's order kept."""
+        merged: list[str] = []
+        for target in self.targets:
+            at = 0
+            for file in target.install:
+                if file in merged:
+                    at = merged.index(file)
+                else:
+                    merged.insert(at, file)
+                at += 1
+        return tuple(self.archives[file] for file in merged)
 
 
 class Loop(ValueError):

@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from .index import IndexFile
 from .model import SDIST_SUFFIXES
+from .native import LIBRARIES
 from .target import TargetRules
 
 FOREIGN_TOOLS = {
@@ -29,13 +30,6 @@ FOREIGN_TOOLS = {
     "setuptools-rust": "a Rust toolchain",
 }
 """Build requirements that tell that a build needs more than Python; a host has none of it by rule."""
-FOREIGN_PACKAGES = {
-    "cffi": "libffi's headers and a C compiler",
-    "lxml": "libxml2's headers and a C compiler",
-    "pillow": "image libraries' headers and a C compiler",
-    "psycopg2-binary": "PostgreSQL's headers and a C compiler",
-}
-"""Packages that need headers which their build requirements do not show."""
 
 
 def sdist(files: Iterable[IndexFile], version: str) -> IndexFile | None:
@@ -44,20 +38,22 @@ def sdist(files: Iterable[IndexFile], version: str) -> IndexFile | None:
     return min(found, key=_suffix_rank, default=None)
 
 
-def wheel(files: Iterable[IndexFile], version: str, rules: TargetRules) -> IndexFile | None:
-    """Pick the best wheel of a version that fits the target, by tag rank and then by name."""
+def wheel(
+    files: Iterable[IndexFile], version: str, rules: TargetRules, everyone: Sequence[TargetRules] = ()
+) -> IndexFile | None:
+    """Pick the wheel of a version that fits the target, and most others of ``everyone``; then by tag rank and name."""
     ranked = [
-        (rank, file.file, file)
+        (-sum(other.wheel_rank(file.file) is not None for other in everyone), rank, file.file, file)
         for file in files
         if file.version == version and file.file.endswith(".whl") and (rank := rules.wheel_rank(file.file)) is not None
     ]
-    return min(ranked, key=lambda entry: entry[:2])[2] if ranked else None
+    return min(ranked, key=lambda entry: entry[:3])[3] if ranked else None
 
 
 def foreign(name: str, build_requires: Sequence[str], rules: TargetRules) -> str:
     """Say why a build needs more than Python, or nothing where Python is enough."""
-    if name in FOREIGN_PACKAGES:
-        return f"its build needs {FOREIGN_PACKAGES[name]}"
+    if name in LIBRARIES:
+        return f"its build needs {LIBRARIES[name]}"
     for tool in sorted(_tools(build_requires, rules)):
         if tool in FOREIGN_TOOLS:
             return f"its build needs {FOREIGN_TOOLS[tool]} ({tool})"

@@ -7,17 +7,22 @@ network has a say in the answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from deploy.errors import Refused
 
 from . import lines, lockfile, memory, metadata
+from .breaks import Breaks
 from .chains import holes, reasons
 from .lockfile import BadLock
-from .model import Archive, Lock
+from .model import Archive, Lock, LockTarget
 from .source import Source
+from .target import Declared, declared
 
 VENDOR = "vendor"
 
@@ -39,36 +44,59 @@ def read(source: Source, requirements: str) -> Lock:
     return lock
 
 
-def check(source: Source, requirements: str, python: str | None = None) -> Lock:
+@dataclass(frozen=True)
+class Closed:
+    """A closure that was proven closed: its lock, what people asked for, and what each archive says of itself."""
+
+    lock: Lock
+    roots: tuple[lines.Root, ...]
+    known: Mapping[str, metadata.Metadata]
+
+
+def check(source: Source, requirements: str, targets: Sequence[str] = ()) -> Lock:
     """Prove that the closure of ``requirements/NAME`` is closed for every target of its lock, and give the lock.
 
-    ``python`` is what the settings ask for: the lock must have a target of it.
+    Raises as ``examine`` does.
+    """
+    return examine(source, requirements, targets).lock
+
+
+def examine(source: Source, requirements: str, targets: Sequence[str] = ()) -> Closed:
+    """Prove that the closure of ``requirements/NAME`` is closed for every target of its lock.
+
+    ``targets`` are what the settings declare: the lock must have each of them.
 
     Checks: every pin has its file and every file its pin; hashes and sizes; names and versions in the archives'
-    own metadata; no line that looks past ``vendor/``; every requirement met at run time and in every build
-    environment, markers and extras judged for the target; Requires-Python; wheel tags; the toolchain.
+    own metadata; nothing hostile in them; no line that looks past ``vendor/``; every requirement met at run time and
+    in every build environment, markers and extras judged for the target; Requires-Python; wheel tags; the toolchain.
     Raises Refused with every break at once.
     """
     lock = read(source, requirements)
-    asked, wrong = _asked(source, lock)
-    wrong += _pins(source, lock)
-    strays = _strays(source, lock)
-    known, absent, bad = _archives(source, lock.archives.values())
-    wrong += bad
-    pythons = sorted({target.python for target in lock.targets})
-    if python is not None and python not in pythons:
-        path = lockfile.lock_path(requirements)
-        wrong.append(f"{path} is locked for Python {', '.join(pythons)}; the settings ask for {python}")
-    for target in lock.targets:
-        wrong += holes(lock, target, asked.roots, known)
-    problems = [*wrong, *strays, *absent]
+    asked, breaks, known = _breaks(source, lock)
+    lacking = [one for one in declared(targets) if not any(_is(one, target) for target in lock.targets)]
+    if lacking:
+        path, those = lockfile.lock_path(requirements), ", ".join(target.name for target in lock.targets)
+        breaks.pins.extend(f"{path} is locked for {those}; the settings ask for Python {one}" for one in lacking)
+    problems = breaks.all()
     if problems:
         count = "1 break" if len(problems) == 1 else f"{len(problems)} breaks"
-        # Where only files are missing, altered or too many the pins are right: locking again might move them.
-        next_step = "fab vendor.lock && fab vendor.fetch" if wrong else "fab vendor.fetch"
-        next_step += " --prune" if strays else ""
-        raise _refused(requirements, f"{count} in the closure", next_step, problems)
-    return lock
+        raise _refused(requirements, f"{count} in the closure", breaks.next_step(lock), problems)
+    return Closed(lock, asked.roots, known)
+
+
+def needs_locking(source: Source, lock: Lock) -> bool:
+    """Tell whether something is wrong with a lock that locking again may mend; absent files are fetched instead."""
+    _, breaks, _ = _breaks(source, lock)
+    return bool(breaks.edits or breaks.pins or breaks.bad)
+
+
+def same_targets(wanted: Sequence[Declared], locked: Sequence[LockTarget]) -> bool:
+    """Tell whether a lock has the declared targets and no other."""
+    return len(wanted) == len(locked) and all(any(_is(one, target) for target in locked) for one in wanted)
+
+
+def _is(wanted: Declared, target: LockTarget) -> bool:
+    return wanted.admits(target.python, target.python_full, target.platform, target.libc)
 
 
 def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]:
@@ -77,8 +105,8 @@ def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]
     Archives that are not there, or are altered, are judged by what the lock recorded of them.
     """
     lock = read(source, requirements)
-    asked, _ = _asked(source, lock)
-    known, _, _ = _archives(source, lock.archives.values())
+    asked = _asked(source, lock, Breaks())
+    known = _archives(source, lock.archives.values(), Breaks())
     wanted = canonicalize_name(name)
     found = {target.name: reasons(lock, target, asked.roots, known, wanted) for target in lock.targets}
     if not any(found.values()):
@@ -93,16 +121,28 @@ def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]
     return found
 
 
-def _asked(source: Source, lock: Lock) -> tuple[lines.Asked, list[str]]:
+def _breaks(source: Source, lock: Lock) -> tuple[lines.Asked, Breaks, Mapping[str, metadata.Metadata]]:
+    breaks = Breaks()
+    asked = _asked(source, lock, breaks)
+    breaks.pins.extend([*_pins(source, lock), *_doubles(lock)])
+    _find_strays(source, lock, breaks)
+    known = _archives(source, lock.archives.values(), breaks)
+    for target in lock.targets:
+        breaks.pins.extend(holes(lock, target, asked.roots, known))
+    return asked, breaks, known
+
+
+def _asked(source: Source, lock: Lock, breaks: Breaks) -> lines.Asked:
     path = lockfile.asked_path(lock.requirements)
     try:
         asked = lines.read_asked(_text(source, path), path)
     except FileNotFoundError:
-        return lines.Asked((), {}, ()), [f"{path}: missing"]
-    problems = list(asked.problems)
+        breaks.edits.append(f"{path}: missing")
+        return lines.Asked((), {}, ())
+    breaks.edits.extend(asked.problems)
     if asked.spelled != lock.roots or asked.overrides != lock.overrides:
-        problems.append(f"{path}: changed since it was locked")
-    return asked, problems
+        breaks.pins.append(f"{path}: changed since it was locked")
+    return asked
 
 
 def _pins(source: Source, lock: Lock) -> list[str]:
@@ -122,17 +162,41 @@ def _pins(source: Source, lock: Lock) -> list[str]:
     return found
 
 
-def _strays(source: Source, lock: Lock) -> list[str]:
+def _doubles(lock: Lock) -> list[str]:
+    """Name source archives of one version under two file names: a target uses one, plain pip would choose freely."""
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for archive in lock.archives.values():
+        if archive.kind == "sdist":
+            files[archive.label].append(archive.file)
+    return [
+        f"{' and '.join(sorted(same))} are one package ({label}); pip would pick one of them silently"
+        for label, same in sorted(files.items())
+        if len(same) > 1
+    ]
+
+
+def _find_strays(source: Source, lock: Lock, breaks: Breaks) -> None:
     """Name files of ``vendor/`` that no lock names. All locks of ``requirements/`` share the folder."""
     try:
         named = set(lock.archives) | other_files(source, lock.requirements)
     except BadLock as error:
-        return [str(error)]
-    return [
-        f"{VENDOR}/{name}: no lock names it"
-        for name in source.names(VENDOR)
-        if name not in named and not name.startswith(".")
-    ]
+        breaks.locks.append(str(error))
+        return
+    for name in source.names(VENDOR):
+        if name not in named and not name.startswith("."):
+            breaks.strays.append(f"{VENDOR}/{name}: no lock names it{_double_of(name, lock)}")
+
+
+def _double_of(stray: str, lock: Lock) -> str:
+    try:
+        stated = metadata.named(stray)
+    except metadata.BadArchive:
+        return ""
+    same = [archive.file for archive in lock.archives.values() if _speaks_of(stated, archive.name, archive.version)]
+    if not same:
+        return ""
+    how = "under another spelling" if stray.lower().endswith(f".{same[0].rpartition('.')[2]}") else "in another form"
+    return f": the same package as {same[0]} {how}; pip would pick one of them silently"
 
 
 def other_files(source: Source, requirements: str) -> set[str]:
@@ -145,23 +209,20 @@ def other_files(source: Source, requirements: str) -> set[str]:
     return named
 
 
-def _archives(
-    source: Source, archives: Iterable[Archive]
-) -> tuple[Mapping[str, metadata.Metadata], list[str], list[str]]:
-    """Read what archives say; tell which are absent (not there, or other bytes), and what else is wrong with them."""
+def _archives(source: Source, archives: Iterable[Archive], breaks: Breaks) -> Mapping[str, metadata.Metadata]:
+    """Read what archives say of themselves; those that are absent or refused are left out."""
     known: dict[str, metadata.Metadata] = {}
-    absent: list[str] = []
-    problems: list[str] = []
     for archive in sorted(archives, key=lambda archive: archive.file):
+        at = f"{VENDOR}/{archive.file}"
         try:
-            data = source.read(f"{VENDOR}/{archive.file}")
+            data = source.read(at)
         except FileNotFoundError:
-            absent.append(f"{VENDOR}/{archive.file}: missing ({archive.label} is pinned)")
+            breaks.absent.append(f"{at}: missing ({archive.label} is pinned)")
             continue
         digest = hashlib.sha256(data).hexdigest()
         if digest != archive.sha256:
-            absent.append(
-                f"{VENDOR}/{archive.file}: its bytes are not the pinned ones"
+            breaks.absent.append(
+                f"{at}: its bytes are not the pinned ones"
                 f" (sha256 {digest[:12]}..., {len(data)} bytes; pinned {archive.sha256[:12]}..., {archive.size} bytes)"
             )
             continue
@@ -170,26 +231,21 @@ def _archives(
             if found is None:
                 found = metadata.read(archive.file, data)
                 memory.remember(archive.file, digest, found)
-            problems += _disagreements(archive, found)
+            stated = metadata.named(archive.file)
+            if not _speaks_of(stated, archive.name, archive.version):
+                breaks.pins.append(f"{at}: the file name says {' '.join(stated)}, the lock says {archive.label}")
+            if not _speaks_of(stated, found.name, found.version):
+                inside = f"{found.name} {found.version}"
+                raise metadata.BadArchive(f"the file name says {' '.join(stated)}, its metadata says {inside}")
             known[archive.file] = found
         except metadata.BadArchive as error:
-            problems.append(
-                f"{VENDOR}/{error}" if str(error).startswith(archive.file) else f"{VENDOR}/{archive.file}: {error}"
-            )
-    return known, absent, problems
+            breaks.bad[archive.file] = f"{at}: {str(error).removeprefix(f'{archive.file}: ')}"
+    return known
 
 
-def _disagreements(archive: Archive, found: metadata.Metadata) -> list[str]:
-    """Compare the three places that state a name and version: lock, file name, the archive's own metadata."""
-    at = f"{VENDOR}/{archive.file}"
-    locked, inside = (archive.name, archive.version), (found.name, found.version)
-    stated = metadata.named(archive.file)
-    problems: list[str] = []
-    if stated != locked:
-        problems.append(f"{at}: the file name says {' '.join(stated)}, the lock says {archive.label}")
-    if inside != stated:
-        problems.append(f"{at}: the file name says {' '.join(stated)}, its metadata says {' '.join(inside)}")
-    return problems
+def _speaks_of(stated: tuple[str, str], name: str, version: str) -> bool:
+    """Tell whether a file name speaks of this package; 5.2 and 5.2.0 are one version (PEP 440)."""
+    return stated[0] == name and Version(stated[1]) == Version(version)
 
 
 def _text(source: Source, path: str) -> str:

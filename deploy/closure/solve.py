@@ -1,8 +1,8 @@
-"""Which versions answer a set of requirements: pip's resolver, asked by the target's own interpreter.
+"""Which versions answer a set of requirements: pip's resolver, asked for one target.
 
-``pip install --dry-run --report`` installs nothing. The target's interpreter runs it, from the pinned toolchain's
-pip, because pip judges markers by the interpreter it runs on (its ``--python-version`` changes tags alone).
-Which *archive* of a version is vendored is decided elsewhere.
+``pip install --dry-run --report`` of the pinned toolchain's pip installs nothing. It is told the target's markers and
+tags (``solve_child``), so that the target's interpreter need not be here. Which *archive* of a version is vendored is
+decided elsewhere.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from packaging.utils import canonicalize_name
 
 from .index import environment
 from .target import TargetRules
+
+_CHILD = Path(__file__).with_name("solve_child.py")
 
 
 class Unsolvable(ValueError):
@@ -37,10 +39,14 @@ class Pin:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The target's Python as found on this machine, the pinned pip that it runs, and the folders of both."""
+    """A Python of this machine, the pinned pip that it runs, and the folders of both.
+
+    ``rules`` are those of the target that it stands for: its own, or those of one that is not here.
+    """
 
     python: Path
     pip: Path
+    rules: TargetRules
     folders: tuple[str, ...] = ()
 
 
@@ -62,13 +68,16 @@ def solve(
     asked.write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
     limits.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
     report.unlink(missing_ok=True)
+    rules = interpreter.rules
     # --prefer-binary: a version with a wheel is resolved without running its build backend.
     # --cache-dir: pip's own cache may hold a wheel of an archive that has other bytes by now, and other requirements.
     done = subprocess.run(
         [
-            *(str(interpreter.python), "-I", str(interpreter.pip), "install", "--dry-run", "--ignore-installed"),
-            *("--progress-bar=off", "--prefer-binary", "--cache-dir", str(work / "cache")),
-            *("--report", str(report), "-r", str(asked), "-c", str(limits)),
+            *(str(interpreter.python), "-I", str(_CHILD), str(interpreter.pip.parent), json.dumps(rules.markers)),
+            *("install", "--dry-run", "--ignore-installed", "--prefer-binary", "--report", str(report)),
+            *("--progress-bar=off", "--cache-dir", str(work / "cache"), "-r", str(asked), "-c", str(limits)),
+            *("--python-version", rules.python_full, "--implementation", "cp"),
+            *(word for platform in rules.platforms() for word in ("--platform", platform)),
         ],
         env=environment(),
         cwd=work,
@@ -111,11 +120,16 @@ def pooled(
     """
     chosen: dict[str, Pin] = {}
     seen: set[tuple[str, str]] = set()
-    queue = [Requirement(text) for text in requirements]
+    queue = [need for text in requirements if rules.applies(need := Requirement(text))]
     for requirement in queue:
         name = canonicalize_name(requirement.name)
         versions = [chosen[name]] if name in chosen else pool.get(name, ())
-        fitting = (pin for pin in versions if requirement.specifier.contains(pin.version, prereleases=True))
+        fitting = (
+            pin
+            for pin in versions
+            if requirement.specifier.contains(pin.version, prereleases=True)
+            and (not pin.requires_python or rules.fits_python(pin.requires_python))
+        )
         pin = next(fitting, None)
         if pin is None:
             return None

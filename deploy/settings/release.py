@@ -16,6 +16,8 @@ from deploy.settings.yaml_text import BadYaml, load
 from deploy.wire.commands import Hook
 from deploy.wire.manifest import is_safe_path
 
+_TARGET = r"3\.[0-9]+(\.[0-9]+)?(-(linux|manylinux_2_[0-9]+|musllinux_1_[0-9]+)_[a-z0-9_]+)?"
+
 
 @dataclass(frozen=True)
 class ReleaseSettings:
@@ -23,6 +25,7 @@ class ReleaseSettings:
 
     app: str
     python: str
+    targets: tuple[str, ...] = ()
     requirements: str = "app"
     subdirectory: str = ""
     exclude: tuple[str, ...] = ()
@@ -32,6 +35,11 @@ class ReleaseSettings:
     site_packages: str = "link"
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, "dict[str, str]"])
     hooks: Mapping[str, Mapping[str, Sequence[Hook]]] = field(default_factory=dict[str, "dict[str, tuple[Hook, ...]]"])
+
+    @property
+    def locked_for(self) -> tuple[str, ...]:
+        """The targets that the closure is locked for: those declared, else ``python`` alone."""
+        return self.targets or (self.python,)
 
     def to_manifest(self) -> dict[str, Any]:
         """The manifest's ``settings``: plain JSON, every default filled in, levels that say nothing left out."""
@@ -70,6 +78,7 @@ def release_of(mapping: object, where: str = "fabric.yaml") -> ReleaseSettings:
     settings = ReleaseSettings(
         app=_required(top, "app", NAME, "a word"),
         python=_required(top, "python", r"3\.(?:[89]|[1-9][0-9])", 'a version such as "3.11", in quotes'),
+        targets=_targets(top),
         requirements=top.text("requirements", NAME, says="a word") or "app",
         subdirectory=_path(top, "subdirectory"),
         exclude=top.words("exclude", says="a list of globs") or (),
@@ -88,6 +97,16 @@ def release_of(mapping: object, where: str = "fabric.yaml") -> ReleaseSettings:
 
 def _hooks(places: Sequence[Place]) -> dict[str, dict[str, tuple[Hook, ...]]]:
     return {place.label: found for place in places if (found := hooks_of(place.section))}
+
+
+def _targets(top: Section) -> tuple[str, ...]:
+    says = 'Pythons and platforms such as "3.11", "3.12-linux_aarch64", "3.12-manylinux_2_34_x86_64"'
+    found = top.words("targets", _TARGET, says=says) or ()
+    python = top.data.get("python")
+    if found and isinstance(python, str) and python not in {re.split(r"-", text)[0] for text in found}:
+        if not any(text.startswith((f"{python}.", f"{python}-")) for text in found):
+            top.note("targets", f"`python` is {python!a}, which is none of them")
+    return found
 
 
 def _required(top: Section, key: str, pattern: str, says: str) -> str:

@@ -29,7 +29,22 @@ class Key:
 
 KEYS: tuple[Key, ...] = (
     Key("app", "release", APP, "word", "required", "The application's name, as hosts and messages show it."),
-    Key("python", "release", APP, '"MAJOR.MINOR"', "required", "The Python that the closure is locked for."),
+    Key(
+        "python",
+        "release",
+        APP,
+        '"MAJOR.MINOR"',
+        "required",
+        "The Python that hosts run, unless a host says otherwise.",
+    ),
+    Key(
+        "targets",
+        "release",
+        APP,
+        "list of targets",
+        "[python]",
+        "Every Python and platform that hosts have, e.g. `3.11`, `3.12-manylinux_2_34_x86_64`; wheels must fit it.",
+    ),
     Key("requirements", "release", APP, "word", "app", "NAME of requirements/NAME.txt and pylock.NAME.toml."),
     Key("subdirectory", "release", APP, "path", "(all)", "Ship only this folder, relative to fabric.yaml."),
     Key("exclude", "release", APP, "list of globs", "[]", "What not to ship; without a slash, a name at any depth."),

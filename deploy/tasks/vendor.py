@@ -29,10 +29,11 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
-        locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=upgrade)
+        locked = closure.lock(place.root, place.requirements, place.targets, emit, upgrade=upgrade)
         _tell_locked(emit, locked)
         if locked.changed:
-            _tell(emit, "next: fab vendor.fetch, then commit requirements/ and vendor/")
+            fetch = "fab vendor.fetch --prune" if locked.superseded else "fab vendor.fetch"
+            _tell(emit, f"next: {fetch}, then commit requirements/ and vendor/")
 
 
 @fleet_task(help={"prune": "Remove files of vendor/ that no lock names.", **_LINES})
@@ -52,7 +53,7 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
-        locked = closure.add(place.root, place.requirements, place.python, requirement, emit)
+        locked = closure.add(place.root, place.requirements, place.targets, requirement, emit)
         _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
         _tell_locked(emit, locked)
         for name in locked.new:
@@ -68,7 +69,7 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
     place = _place(c)
     with _told(json=json) as emit:
         let_go = (name,) if name else ()
-        locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=name is None, let_go=let_go)
+        locked = closure.lock(place.root, place.requirements, place.targets, emit, upgrade=name is None, let_go=let_go)
         _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
         _tell_locked(emit, locked)
 
@@ -93,8 +94,10 @@ def check(c: Context, *, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
-        found = closure.check(closure.WorkTree(place.root), place.requirements, place.python)
-        _tell(emit, f"closed: {_summary(found)}")
+        found = closure.examine(closure.WorkTree(place.root), place.requirements, place.targets)
+        for line in closure.remarks(found):
+            _tell(emit, line)
+        _tell(emit, f"closed: {_summary(found.lock)}")
 
 
 @fleet_task(help={"name": "The package.", **_LINES})
@@ -117,7 +120,7 @@ def prove(c: Context, *, twice: bool = False, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
-        proof = proving.prove(place.root, place.requirements, place.python, emit, twice=twice)
+        proof = proving.prove(place.root, place.requirements, place.python, place.targets, emit, twice=twice)
         for wheel, attempts in proof.attempts.items():
             _tell(emit, f"{wheel}: its build tried to reach the network, and was refused: {'; '.join(attempts)}")
         for wheel in proof.differing or ():
@@ -129,11 +132,12 @@ def prove(c: Context, *, twice: bool = False, json: bool = False) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the closure lies, which one it is, and for which Python."""
+    """Where the closure lies, which one it is, and for which targets; ``python`` is what hosts run by default."""
 
     root: Path
     requirements: str
     python: str
+    targets: tuple[str, ...]
 
 
 def _place(c: Context) -> _Place:
@@ -147,7 +151,7 @@ def _place(c: Context) -> _Place:
     settings = release_from_text(path.read_text(encoding="utf-8"), path.name)
     own = project / settings.subdirectory
     root = own if (own / "requirements").is_dir() else project
-    return _Place(root, settings.requirements, settings.python)
+    return _Place(root, settings.requirements, settings.python, settings.locked_for)
 
 
 @contextmanager
@@ -177,12 +181,16 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
 def _tell_locked(emit: Emit, locked: Locked) -> None:
     for change in locked.changes:
         _tell(emit, change)
+    for archive in locked.lock.archives.values() if locked.changed else ():
+        if archive.yanked:
+            _tell(emit, f"yanked: {archive.label}: {archive.yanked}")
     done = "wrote" if locked.changed else "nothing changed:"
     _tell(emit, f"{done} {_summary(locked.lock)}")
 
 
 def _summary(lock: Lock) -> str:
-    targets = ", ".join(target.name for target in lock.targets)
+    names = [target.name for target in lock.targets]
+    targets = ", ".join(names) if len(names) < 4 else f"{len(names)} targets"
     wheels = sum(archive.kind == "wheel" for archive in lock.archives.values())
     return (
         f"requirements/{lock.requirements} for {targets}: {len(lock.run_time())} run-time pins,"

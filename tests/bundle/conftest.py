@@ -53,7 +53,7 @@ class Project:
         archives = {f"{name}-1.0-py3-none-any.whl": _archive(name, data) for name, data in wheels.items()}
         files = {name: f"{name}-1.0-py3-none-any.whl" for name in wheels}
         target = LockTarget(
-            "3.11", "3.11.7", "linux_x86_64", "2.28", (files["tiny"],), (files["pip"], files["virtualenv"])
+            "3.11", "3.11.7", "linux_x86_64", "glibc 2.28", (files["tiny"],), (files["pip"], files["virtualenv"])
         )
         lock = Lock("app", ("tiny",), (), archives, (target,))
         self.write(f"{folder}requirements/app.in", "tiny\n")

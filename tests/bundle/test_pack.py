@@ -251,7 +251,7 @@ def test_a_python_that_was_not_locked_is_refused(project: Any) -> None:
     project.tag("v1")
     refused = refusal(project.folder)
     assert refused.problems == (
-        "requirements/pylock.app.toml is locked for Python 3.11; the settings ask for 3.12",
+        "requirements/pylock.app.toml is locked for python3.11-linux_x86_64; the settings ask for Python 3.12",
     )  # fmt: skip
     assert refused.next_step == "fab vendor.lock && fab vendor.fetch, then commit and tag anew: v1 stays as it is"
 

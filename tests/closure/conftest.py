@@ -155,7 +155,7 @@ class Project:
             python=python.rpartition(".")[0],
             python_full=python,
             platform=platform,
-            glibc="2.28",
+            libc="glibc 2.28",
             install=tuple(file for file, _ in install),
             toolchain=tuple(sorted(file for file, _ in tools)),
             builds={

@@ -295,9 +295,7 @@ BUILD_TIME = [
         "lib 1.0 [build]: its build environment is not locked",
         edit=text(
             "pylock.app.toml",
-            lambda t: (
-                t[: t.index("[[tool.sealed-deploy.targets.builds")] + t[t.index("[[tool.sealed-deploy.archives") :]
-            ),
+            lambda t: t[: t.index("[[tool.sealed-deploy.builds")] + t[t.index("[[tool.sealed-deploy.archives") :],
         ),
     ),
     case("missing pip", "toolchain -> pip: not in vendor/", toolchain=[VIRTUALENV]),
@@ -473,7 +471,7 @@ FILES = [
     ),
     case(
         "wheel without metadata",
-        "holds 0 METADATA files",
+        "holds 0 folders of metadata",
         install=[("lib-1.0-py3-none-any.whl", pack("x.whl", {"lib.py": ""}))],
     ),
     case(
@@ -565,8 +563,8 @@ FILES = [
     ),
     case(
         "lock of a newer format",
-        "lock format 2; this sealed-deploy reads format 1: upgrade it",
-        edit=text("pylock.app.toml", lambda t: t.replace("format = 1", "format = 2")),
+        "upgrade it",
+        edit=text("pylock.app.toml", lambda t: t.replace("format = 2", "format = 3")),
     ),
     case(
         "lock with merge conflict marks",

@@ -92,7 +92,7 @@ def test_what_cannot_be_locked(
     index.offer(*one.packed(trap.port))
     ask(root, "lib\n")
     with pytest.raises(one.kind) as raised:
-        lock(root, "app", PYTHON, silent)
+        lock(root, "app", (PYTHON,), silent)
     assert one.says in "\n".join([raised.value.why, *raised.value.problems])
     assert [path.name for path in (root / "requirements").iterdir()] == ["app.in"]
     assert trap.caught == []
@@ -113,7 +113,7 @@ def test_backend_that_writes_into_home_and_an_extra_in_its_build_requirements(
     index.offer(sdist("tool", "1.0", needs, files=files, extra=extras), wheel("speed", "1.1"))
     index.offer(wheel("tool", "1.0", needs, files=files, extra=extras))
     ask(root, "lib\n")
-    build = lock(root, "app", PYTHON, silent).lock.targets[0].builds["lib-1.0.tar.gz"]
+    build = lock(root, "app", (PYTHON,), silent).lock.targets[0].builds["lib-1.0.tar.gz"]
     assert build.environment == ("speed-1.1-py3-none-any.whl", "tool-1.0.tar.gz")
     assert not list(tmp_path.rglob("mark"))
 
@@ -145,7 +145,7 @@ def test_environment_that_would_change_what_is_locked(
         monkeypatch.setenv(name, value)
     ask(root, "lib\n")
     events: list[Event] = []
-    locked = lock(root, "app", PYTHON, events.append).lock
+    locked = lock(root, "app", (PYTHON,), events.append).lock
     assert [archive.label for archive in locked.run_time()] == ["dep 1.0", "lib 1.0"]
     told = "\n".join(event.text for event in events if isinstance(event, Notice))
     for value in ("limits.txt", "index.example", "proxy.example", index.folder.as_uri()):
@@ -169,7 +169,7 @@ def test_configuration_file_is_honoured_and_shown(
     ask(root, "lib\n")
     locking: list[Event] = []
     fetching: list[Event] = []
-    lock(root, "app", PYTHON, locking.append)
+    lock(root, "app", (PYTHON,), locking.append)
     fetch(root, "app", fetching.append)
     for events in (locking, fetching):
         assert any(index.folder.as_uri() in event.text for event in events if isinstance(event, Notice))
@@ -187,7 +187,7 @@ def test_configuration_file_that_asks_for_more(
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     (tmp_path / "pip.conf").write_text(f"[install]\nrequirement = {tmp_path / 'more.txt'}\n")
     ask(root, "lib\n")
-    assert [archive.label for archive in lock(root, "app", PYTHON, silent).lock.run_time()] == ["lib 1.0"]
+    assert [archive.label for archive in lock(root, "app", (PYTHON,), silent).lock.run_time()] == ["lib 1.0"]
 
 
 def test_stale_wheel_in_the_cache_of_pip(
@@ -201,7 +201,7 @@ def test_stale_wheel_in_the_cache_of_pip(
     assert list((tmp_path / "cache").rglob("lib-1.0-*.whl"))
     index.offer(sdist("lib", "1.0", ["dep"], standard="2.1"), wheel("dep", "1.0"))
     ask(root, "lib\n")
-    assert [archive.name for archive in lock(root, "app", PYTHON, silent).lock.run_time()] == ["dep", "lib"]
+    assert [archive.name for archive in lock(root, "app", (PYTHON,), silent).lock.run_time()] == ["dep", "lib"]
 
 
 @pytest.mark.xfail(
@@ -213,6 +213,6 @@ def test_backend_that_calls_home_while_pip_resolves(index: Folder, root: Path, t
     index.offer(sdist("lib", "1.0", files={"minibackend.py": BACKEND + HOOK + body}))
     ask(root, "lib\n")
     with contextlib.suppress(Failed, Refused):
-        lock(root, "app", PYTHON, silent)
+        lock(root, "app", (PYTHON,), silent)
     time.sleep(0.5)  # a trap takes a moment to notice
     assert trap.caught == []

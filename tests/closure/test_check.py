@@ -70,7 +70,7 @@ def test_memory_changes_no_answer(project: Any, make_sdist: Any) -> None:
 def next_step(project: Any) -> str:
     """What a refused check says to do."""
     with pytest.raises(Refused) as refused:
-        check(WorkTree(project.folder), "app", "3.11")
+        check(WorkTree(project.folder), "app", ("3.11",))
     return refused.value.next_step
 
 
@@ -87,15 +87,91 @@ def test_the_next_command_mends_what_is_wrong_and_no_more(project: Any, make_sdi
     assert next_step(project) == "fab vendor.fetch --prune"
     project.asked_path.write_text("lib\nmore\n")
     assert next_step(project) == "fab vendor.lock && fab vendor.fetch --prune"
+    project.asked_path.write_text("lib\n-e .\n")
+    assert next_step(project) == "edit requirements/app.in, then fab vendor.lock && fab vendor.fetch --prune"
+    project.asked_path.unlink()
+    assert next_step(project) == "edit requirements/app.in, then fab vendor.lock && fab vendor.fetch --prune"
+
+
+def test_a_bad_archive_is_not_mended_by_locking_it_again(project: Any, make_sdist: Any, make_wheel: Any) -> None:
+    """The index serves those bytes: another version, or the package's other kind, is the way out."""
+    other = (make_sdist("lib", "1.0")[0], make_sdist("evil", "1.0")[1])
+    newer = (make_wheel("lib", "1.0")[0], make_wheel("lib", "2.0")[1])
+    run = "then fab vendor.lock && fab vendor.fetch"
+    asks = "ask for another version of lib in requirements/app.in, or for its other kind"
+    project.lock("lib\n", [other])
+    assert next_step(project) == f"{asks} ('# policy: lib wheel'), {run}"
+    (project.vendor / other[0]).unlink()
+    project.lock("lib\n", [newer])
+    assert next_step(project) == f"{asks} ('# policy: lib source'), {run}"
+    (project.vendor / newer[0]).unlink()
+    app = make_sdist("app", "1.0", [], ["lib"])
+    project.lock("app\n", [app], {app[0]: [other]})
+    assert next_step(project) == f"ask for the other kind of lib in requirements/app.in ('# policy: lib wheel'), {run}"
+    tools = [make_wheel("pip", "26.3"), ("virtualenv-2.0-py3-none-any.whl", make_wheel("virtualenv", "1.0")[1])]
+    (project.vendor / other[0]).unlink()
+    (project.vendor / "virtualenv-21.15.8-py3-none-any.whl").unlink()
+    project.lock("app\n", [make_wheel("app", "1.0")], toolchain=tools)
+    (project.vendor / app[0]).unlink()
+    assert next_step(project) == f"upgrade sealed-deploy, which pins virtualenv 2.0, {run}"
+
+
+def test_another_lock_that_cannot_be_read_is_named_with_all_else(project: Any, make_sdist: Any) -> None:
+    """Whose files are strays cannot be told then, so none is called one."""
+    project.lock("lib\n", [make_sdist("lib", "1.0", ["dep"])])
+    (project.vendor / "stray-1.0.tar.gz").write_bytes(b"x")
+    (project.folder / "requirements/pylock.other.toml").write_text("nothing")
+    hole, other = project.problems()
+    assert hole == "lib 1.0 -> dep: not in vendor/"
+    assert other.startswith("requirements/pylock.other.toml: not a lock that vendor.lock wrote")
+    assert next_step(project) == "mend or remove the lock that cannot be read, then fab vendor.lock && fab vendor.fetch"
+
+
+@pytest.mark.parametrize(
+    ("stray", "how"),
+    [
+        ("Django-5.2.tar.gz", "under another spelling"),
+        ("django-5.2.0.tar.gz", "under another spelling"),
+        ("django-5.2.zip", "in another form"),
+        ("Django-5.2-py3-none-any.whl", "in another form"),
+        ("django-5.1.tar.gz", ""),
+        ("notes.txt", ""),
+    ],
+)
+def test_stray_of_a_locked_package_says_so(project: Any, make_sdist: Any, stray: str, how: str) -> None:
+    """Plain pip would pick one of two files of one version silently."""
+    project.lock("django\n", [make_sdist("django", "5.2")])
+    (project.vendor / stray).write_bytes(b"x")
+    same = f": the same package as django-5.2.tar.gz {how}; pip would pick one of them silently" if how else ""
+    assert project.problems() == [f"vendor/{stray}: no lock names it{same}"]
+
+
+def test_two_locked_files_of_one_version_are_refused(project: Any, make_sdist: Any) -> None:
+    """Even where each has its own place: one is a pin, the other builds something."""
+    tool, other = make_sdist("tool", "1.0"), make_sdist("tool", "1.0", suffix=".zip")
+    lib = make_sdist("lib", "1.0", [], ["tool"])
+    project.lock("tool\nlib\n", [tool, lib], {lib[0]: [other]})
+    assert project.problems() == [
+        "tool-1.0.tar.gz and tool-1.0.zip are one package (tool 1.0); pip would pick one of them silently"
+    ]
+
+
+def test_hostile_archive_is_named_with_what_it_holds(project: Any, make_sdist: Any) -> None:
+    """One line with the file and the member, beside every other break."""
+    hostile = make_sdist("lib", "1.0", files={"../../evil": ""})
+    project.lock("lib\ndep\n", [hostile, make_sdist("dep", "1.0", ["deep"])])
+    hole, line = project.problems()
+    assert hole == "dep 1.0 -> deep: not in vendor/"
+    assert line.startswith("vendor/lib-1.0.tar.gz: holds a member outside its own folder: 'lib-1.0/../../evil' (the ")
 
 
 def test_another_python_than_the_settings_ask_for_is_a_break(project: Any, make_sdist: Any) -> None:
     """As a deploy would refuse it."""
     project.lock("lib\n", [make_sdist("lib", "1.0")])
     with pytest.raises(Refused) as refused:
-        check(WorkTree(project.folder), "app", "3.9")
+        check(WorkTree(project.folder), "app", ("3.9",))
     assert refused.value.problems == (
-        "requirements/pylock.app.toml is locked for Python 3.11; the settings ask for 3.9",
+        "requirements/pylock.app.toml is locked for python3.11-linux_x86_64; the settings ask for Python 3.9",
     )  # fmt: skip
 
 
@@ -108,11 +184,21 @@ def test_why_shows_every_chain_that_needs_a_package(project: Any, make_sdist: An
     assert why(WorkTree(project.folder), "app", "Six") == {
         "python3.11-linux_x86_64": [
             "requirements/app.in:2 -> six: 1.17.0",
-            "celery 5.7.0 -> six: 1.17.0",
-            "celery 5.7.0 -> python-dateutil 2.9.0 -> six >=1.5: 1.17.0",
+            "requirements/app.in:1 -> celery 5.7.0 -> six: 1.17.0",
+            "requirements/app.in:1 -> celery 5.7.0 -> python-dateutil 2.9.0 -> six >=1.5: 1.17.0",
         ]
     }
     (chain,) = why(WorkTree(project.folder), "app", "setuptools_scm")["python3.11-linux_x86_64"]
-    assert chain == "celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0"
+    assert chain == (
+        "requirements/app.in:1 -> celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0"
+    )
     with pytest.raises(Refused, match=r"nothing in requirements/app needs celeri; did you mean 'celery'\?"):
         why(WorkTree(project.folder), "app", "celeri")
+
+
+def test_lock_with_a_version_that_is_none_is_refused(project: Any, make_sdist: Any) -> None:
+    """Edited by hand: a refusal, not a crash while versions are compared."""
+    project.lock("one\n", [make_sdist("one", "1.0")])
+    project.lock_path.write_text(project.lock_path.read_text().replace('version = "1.0"', 'version = "one"'))
+    (problem,) = project.problems()
+    assert problem.startswith("requirements/pylock.app.toml: not a lock that vendor.lock wrote: InvalidVersion")

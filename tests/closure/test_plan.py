@@ -65,7 +65,7 @@ def test_every_toolchain_row_is_spelled_well(python: str) -> None:
 
 def test_platform_tags_stop_at_the_target_glibc() -> None:
     """Manylinux tags go from the target's glibc down to the first the processor had."""
-    tags = TargetRules("3.11", "3.11.7", "linux_aarch64", "2.28").platforms()
+    tags = TargetRules("3.11", "3.11.7", "linux_aarch64", "glibc 2.28").platforms()
     assert tags[0] == "manylinux_2_28_aarch64"
     assert "manylinux2014_aarch64" in tags
     assert "manylinux1_aarch64" not in tags

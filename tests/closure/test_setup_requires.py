@@ -32,7 +32,7 @@ def test_setup_requires_is_locked_as_a_build_requirement(index: Folder, root: Pa
     index.offer(("lib-1.0.tar.gz", pack("x.tar.gz", files)), wheel("lib", "1.0"))
     index.offer(sdist("stamp", "2.0", files={"stamp.py": ""}), wheel("stamp", "2.0"), wheel("other", "1.0"))
     ask(root, "lib\n")
-    locked = lock(root, "app", PYTHON, silent).lock
+    locked = lock(root, "app", (PYTHON,), silent).lock
     build = locked.targets[0].builds["lib-1.0.tar.gz"]
     assert build.static == ("setuptools>=40.8.0", "wheel")
     assert [text.partition(";")[0] for text in build.dynamic] == ["Other", "stamp>=1"]

@@ -36,10 +36,13 @@ def test_hole_is_exit_2_with_its_chain(described: Any, make_sdist: Any) -> None:
     assert done.returncode == 2
     assert "  - lib 1.0 -> dep: not in vendor/" in done.stderr
     assert "next: fab vendor.lock && fab vendor.fetch" in done.stderr
-    described.lock("lib\n", [make_sdist("lib", "1.0")])
+    compiled = {"setup.py": "setup(ext_modules=[Extension('x', ['x.c'])])", "x.c": ""}
+    described.lock("lib\n", [make_sdist("lib", "1.0", files=compiled)])
     done = fab(described.folder, "vendor.check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "closed: requirements/app for python3.11-linux_x86_64" in done.stdout
+    needs, closed = done.stdout.splitlines()
+    assert needs.endswith("hosts need a C compiler and Python's headers (Debian: gcc python3-dev) for: lib 1.0")
+    assert "closed: requirements/app for python3.11-linux_x86_64" in closed
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 
 import deploy
+from deploy import closure
+from deploy.events import Event
+from deploy.settings import release_from_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,6 +56,18 @@ def test_no_drawer_modules() -> None:
     """A module is named for what it knows."""
     drawers = {"utils", "util", "helpers", "common", "manager", "handler", "misc"}
     assert [str(path) for path in (ROOT / "deploy").rglob("*.py") if path.stem in drawers] == []
+
+
+@pytest.mark.parametrize("project", [ROOT, ROOT / "demo"], ids=["own", "demo"])
+def test_pins_and_vendor_are_what_our_own_commands_make(project: Path, tmp_path: Path) -> None:
+    """Closed for every declared target; locking again asks no index and changes no byte."""
+    settings = release_from_text((project / "fabric.yaml").read_text(encoding="utf-8"))
+    closed = closure.check(closure.WorkTree(project), settings.requirements, settings.locked_for)
+    assert len(closed.targets) == len(settings.targets)
+    shutil.copytree(project / "requirements", tmp_path / "requirements")
+    said: list[Event] = []
+    assert not closure.lock(tmp_path, settings.requirements, settings.locked_for, said.append).changed
+    assert said == []
 
 
 def test_vendor_stays_small_and_old_enough() -> None:

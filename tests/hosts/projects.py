@@ -247,7 +247,7 @@ class Project:
             python=self.version,
             python_full=f"{self.version}.0",
             platform=f"linux_{_machine()}",
-            glibc="2.28",
+            libc="glibc 2.28",
             install=tuple(file for file, _ in install),
             toolchain=tuple(sorted(file for file, _ in tools)),
             builds={

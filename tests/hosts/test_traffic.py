@@ -85,7 +85,7 @@ def test_no_request_fails_through_deploy_and_rollback(bare_fleet: Callable[..., 
     made = bare_fleet("web-1", service=SERVICE)
     (host,) = made.hosts
     project = made.folder / "guestbook"
-    shutil.copytree(DEMO, project, ignore=shutil.ignore_patterns("run.py", "relock", "__pycache__"))
+    shutil.copytree(DEMO, project, ignore=shutil.ignore_patterns("run.py", "__pycache__"))
     settings = (project / "fabric.yaml").read_text().replace('python: "3.11"', f'python: "{host.ground.version}"')
     own = {**host.settings(), "health": {"url": f"{host.url}healthz", "timeout_s": 60}}
     where = {"hosts": {"web-1": own}, "known_hosts": str(made.known_hosts), "identity": str(host.ground.identity)}

@@ -54,7 +54,7 @@ def test_any_order_and_letter_case_give_the_pinned_version(index: Folder, root: 
     """One Django is locked and fetched, and it is the pinned one."""
     index.offer(*offered(need))
     ask(root, asked)
-    locked = lock(root, "app", PYTHON, silent).lock
+    locked = lock(root, "app", (PYTHON,), silent).lock
     assert [archive.label for archive in locked.run_time()] == ["django 1.0", "django-tagging 0.3"]
     fetch(root, "app", silent)
     check(WorkTree(root), "app")
@@ -71,7 +71,7 @@ def test_a_dependency_that_wants_the_newer_one_is_refused(index: Folder, root: P
     index.offer(*offered("django>=1.1"))
     ask(root, asked)
     with pytest.raises(Refused) as refused:
-        lock(root, "app", PYTHON, silent)
+        lock(root, "app", (PYTHON,), silent)
     said = "\n".join(refused.value.problems)
     assert "Django==1.0" in said
     assert "django>=1.1" in said

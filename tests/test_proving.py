@@ -14,7 +14,11 @@ import pytest
 from deploy.errors import Failed, Refused
 from deploy.events import Event, HostStep
 from deploy.proving import prove
+from tests.closure.conftest import sdist as odd_sdist
 from tests.hosts.projects import TINYLIB, Project, greeting, sdist
+from tests.hosts.trap import Trap, hostile, trap
+
+__all__ = ["trap"]
 
 pytestmark = pytest.mark.slow
 PYTHON = sysconfig.get_python_version()
@@ -108,3 +112,34 @@ def test_it_works_from_a_virtualenv_in_the_home_that_the_seal_hides(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(sys, "executable", str(home / "tools/bin/python"))
     assert run(project)[0].packages == {"greeting": "1.0", "tinylib": "1.0"}
+
+
+def test_environment_of_whoever_proves_has_no_say(
+    project: Project, trap: Trap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PIP_*, pip.conf, PYTHONPATH and a backend that writes into HOME: built as locked, and nobody is called."""
+    home = tmp_path / "home"
+    (home / ".config/pip").mkdir(parents=True)
+    (home / ".config/pip/pip.conf").write_text(f"[global]\nindex-url = {trap.url}/simple\n[install]\nno-deps = true\n")
+    (tmp_path / "sitecustomize.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\n")
+    more = {"NO_DEPS": "1", "DRY_RUN": "1", "TARGET": "target", "REQUIREMENT": "more.txt", "CONSTRAINT": "more.txt"}
+    variables = {f"PIP_{name}": str(tmp_path / value) if value != "1" else value for name, value in more.items()}
+    variables |= {"PIP_NO_BINARY": ":all:", "PYTHONPATH": str(tmp_path)}
+    for name, value in {**hostile(trap), **variables, "HOME": str(home)}.items():
+        monkeypatch.setenv(name, value)
+    project.tiny_closure(greeting("2.0", {"build-step.py": "import pathlib; (pathlib.Path.home() / 'mark').touch()"}))
+    assert run(project)[0].packages == {"greeting": "2.0", "tinylib": "1.0"}
+    assert trap.caught == []
+    assert not list(tmp_path.rglob("mark"))
+    assert not (tmp_path / "target").exists()
+
+
+def test_odd_versions_and_formats_in_a_path_with_spaces(tmp_path: Path) -> None:
+    """Epoch, local, post and padded versions, .zip, .tar.xz and .tar.bz2: built and installed as locked."""
+    made = Project(tmp_path / "a path, with späces" / "project", PYTHON, PYTHON)
+    odd = [("epoch", "1!2.0", ".zip"), ("local", "1.0+us.7", ".tar.gz"), ("post", "1.0.post1", ".tar.xz")]
+    odd += [("padded", "2024.07.04rc1", ".tar.bz2")]
+    packed = [odd_sdist(name, version, suffix=suffix, files={f"{name}.py": ""}) for name, version, suffix in odd]
+    asked = "epoch>=1!1\nlocal==1.0\npost>1.0.dev1\npadded==2024.7.4rc1\n"
+    made.closure(asked, packed, {})
+    assert run(made)[0].packages == {name: version for name, version, _ in odd}

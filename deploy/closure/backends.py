@@ -54,8 +54,11 @@ class Backends:
         argv = [str(source), str(environment), str(answer), system.backend, *system.backend_path]
         # -S: without it the interpreter's own site-packages would answer for what the lock lacks.
         self._run(["-I", "-S", str(_HOOK), *argv], environment, chosen, _HOOK_TIMEOUT_S)
-        needs: list[str] = json.loads(answer.read_text(encoding="utf-8"))
-        self._answers[chosen.file, environment] = tuple(sorted(set(needs)))
+        try:
+            needs = {str(need) for need in json.loads(answer.read_bytes())}
+        except (OSError, ValueError, TypeError):  # it ended the child, or wrote over the answer
+            raise _backend_failed(chosen, "ended without an answer") from None
+        self._answers[chosen.file, environment] = tuple(sorted(needs))
         return self._answers[chosen.file, environment]
 
     def environment(self, tools: Mapping[Pin, tuple[Chosen, Path | None]], shelf: Shelf) -> Path:

@@ -125,7 +125,7 @@ class BuildClosure:
             folders[file] = self._backends.environment(tools, self._shelf)
             if file not in self._dynamic:
                 self._dynamic[file] = self._backends.needs(self._sdists[file], folders[file])
-                more = more or bool(set(self._counting(self._dynamic[file])) - set(self._asked_statically(file)))
+                more = more or bool(set(self._counting(file, self._dynamic[file])) - set(self._asked_statically(file)))
         return more
 
     def _order(self) -> list[str]:
@@ -156,15 +156,15 @@ class BuildClosure:
         return Build(
             file=file,
             static=self._static(file),
-            dynamic=tuple(text for text in self._counting(self._dynamic[file])),
+            dynamic=self._counting(file, self._dynamic[file]),
             environment=tuple(sorted(chosen.file for chosen in self._environments[file].values())),
         )
 
     def _asked(self, file: str) -> tuple[str, ...]:
-        return tuple(sorted({*self._asked_statically(file), *self._counting(self._dynamic.get(file, ()))}))
+        return tuple(sorted({*self._asked_statically(file), *self._counting(file, self._dynamic.get(file, ()))}))
 
     def _asked_statically(self, file: str) -> tuple[str, ...]:
-        return self._counting(self._static(file))
+        return self._counting(file, self._static(file))
 
     def _static(self, file: str) -> tuple[str, ...]:
         system = self._sdists[file].metadata.build
@@ -173,14 +173,27 @@ class BuildClosure:
         # Plain pip before 24 asks for wheel as well when it builds a legacy sdist; hosts do not, nor does `check`.
         return (*system.requires, "wheel") if system.requires == LEGACY_BUILD else system.requires
 
-    def _counting(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """Drop what does not count on this target: flit's backend lists its extras (``; extra == "all"``) as needs."""
-        try:
-            return tuple(text for text in texts if self._rules.applies(Requirement(text)))
-        except InvalidRequirement as error:
-            raise Refused(
-                "Nothing was locked.", f"an unreadable build requirement: {error}", "pin another version"
-            ) from None
+    def _counting(self, file: str, texts: Sequence[str]) -> tuple[str, ...]:
+        """Drop what does not count on this target: flit's backend lists its extras (``; extra == "all"``) as needs.
+
+        Raises Refused for what pip would read as something else than a name and versions: a URL, an option.
+        """
+        counting: list[str] = []
+        for text in texts:
+            try:
+                need = Requirement(text)
+            except InvalidRequirement:
+                raise self._unusable(file, f"that cannot be read: {text!r}") from None
+            if self._rules.applies(need):
+                if need.url:
+                    raise self._unusable(file, f"by its address, {need.url}; nothing but vendor/ is used")
+                counting.append(text)
+        return tuple(counting)
+
+    def _unusable(self, file: str, how: str) -> Refused:
+        name = self._sdists[file].metadata.name
+        step = f"pin another version, or '# policy: {name} wheel' in the .in file"
+        return Refused("Nothing was locked.", f"{file} asks for a build requirement {how}", step)
 
     def _solve(self, file: str, texts: tuple[str, ...]) -> tuple[Pin, ...]:
         found = pooled(texts, self._pool, self._rules) or self._try(texts)

@@ -30,6 +30,7 @@ _CODING = re.compile(rb"^#.*?coding[:=]\s*([-\w.]+)", re.MULTILINE)
 _POLICY = re.compile(r"#\s*policy:\s*(?P<rest>.*)$")
 _POLICY_WORDS = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s+(?P<policy>source|wheel)\s*$")
 _PIN = re.compile(r"\./vendor/(?P<file>[^/\s;]+)(?P<marker>\s*;.*?)?\s+--hash=sha256:(?P<sha256>[0-9a-f]{64})$")
+_ENCODING = re.compile(r"^#.*?coding[:=]", re.MULTILINE)
 _VCS = re.compile(r"(^|@\s*|\s)(git|hg|svn|bzr)\+", re.IGNORECASE)
 
 
@@ -97,6 +98,9 @@ def read_pins(text: str, path: str) -> tuple[dict[str, Sha256], tuple[str, ...]]
     """Read a ``NAME.txt``: file name to sha256 of every pin, and a problem for every line that is anything else."""
     pins: dict[str, Sha256] = {}
     problems: list[str] = []
+    # pip decodes the file as such a comment says (PEP 263), and in UTF-7 another comment can hold a line of its own.
+    if _ENCODING.search(text):
+        problems.append(f"{path}: a comment that names an encoding is refused: pip would read other lines than these")
     for number, line in logical_lines(text):
         stripped = without_comment(line)
         if not stripped:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .index import IndexFile
@@ -53,12 +54,19 @@ def foreign(name: str, build_requires: Sequence[str], rules: TargetRules) -> str
     """Say why a build needs more than Python, or nothing where Python is enough."""
     if name in LIBRARIES:
         return f"its build needs {LIBRARIES[name]}"
-    asked = [Requirement(text) for text in build_requires]
-    tools = [canonicalize_name(need.name) for need in asked if rules.applies(need)]
-    for tool in sorted(tools):
+    for tool in sorted(_tools(build_requires, rules)):
         if tool in FOREIGN_TOOLS:
             return f"its build needs {FOREIGN_TOOLS[tool]} ({tool})"
     return ""
+
+
+def _tools(build_requires: Iterable[str], rules: TargetRules) -> Iterator[str]:
+    """Name what counts on the target; what cannot be read is refused where environments are closed."""
+    for text in build_requires:
+        with contextlib.suppress(InvalidRequirement):
+            need = Requirement(text)
+            if rules.applies(need):
+                yield canonicalize_name(need.name)
 
 
 def _suffix_rank(file: IndexFile) -> int:

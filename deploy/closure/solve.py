@@ -72,11 +72,13 @@ def solve(
     report.unlink(missing_ok=True)
     rules = interpreter.rules
     # --prefer-binary: a version with a wheel is resolved without running its build backend.
+    # --cache-dir: pip's own cache may hold a wheel of an archive that has other bytes by now, and other requirements.
     done = subprocess.run(
         [
             *(str(interpreter.python), "-I", str(_CHILD), str(interpreter.pip.parent), json.dumps(rules.markers)),
-            *("install", "--dry-run", "--ignore-installed", "--quiet", "--prefer-binary", "--report", str(report)),
-            *("-r", str(asked), "-c", str(limits), "--python-version", rules.python_full, "--implementation", "cp"),
+            *("install", "--dry-run", "--ignore-installed", "--prefer-binary", "--report", str(report)),
+            *("--progress-bar=off", "--cache-dir", str(work / "cache"), "-r", str(asked), "-c", str(limits)),
+            *("--python-version", rules.python_full, "--implementation", "cp"),
             *(word for platform in rules.platforms() for word in ("--platform", platform)),
         ],
         env=environment(),
@@ -87,7 +89,7 @@ def solve(
         check=False,
     )
     if done.returncode != 0 or not report.exists():
-        raise Unsolvable(_complaint(done.stderr))
+        raise Unsolvable(_complaint(done.stdout, done.stderr))
     items: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     return tuple(sorted((_pin(item["metadata"]) for item in items), key=lambda pin: pin.name))
 
@@ -179,6 +181,8 @@ def _pin(metadata: Mapping[str, Any]) -> Pin:
     )
 
 
-def _complaint(stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
-    return "\n".join(lines[-15:]) or "pip ended without a word"
+def _complaint(out: str, errors: str) -> str:
+    """What pip says of its failure; who asked for what in a conflict is among its ordinary output."""
+    conflict = out.partition("The conflict is caused by:")[2].partition("To fix this")[0]
+    lines = [line.strip() for line in (errors + conflict).splitlines() if line.strip()]
+    return "\n".join([line for line in lines if not line.startswith("WARNING")][-15:]) or "pip ended without a word"

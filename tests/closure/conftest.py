@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sysconfig
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from virtualenv.seed.wheels.embed import get_embed_wheel
 
-from deploy.closure import WorkTree, check, lockfile
+from deploy.closure import WorkTree, check, lockfile, toolchain
 from deploy.closure.lines import read_asked
 from deploy.closure.metadata import named
 from deploy.closure.model import Archive, Build, Lock, LockTarget
 from deploy.errors import Refused
+from deploy.events import Event
 from deploy.wire.names import Sha256
 
+PYTHON = sysconfig.get_python_version()
 BACKEND = '''
 """A real, tiny PEP 517 backend: reads PKG-INFO, packs *.py beside it."""
 import pathlib, zipfile
@@ -209,3 +213,46 @@ def make_wheel() -> Callable[..., Packed]:
 def make_pack() -> Callable[[str, Mapping[str, str]], bytes]:
     """Give ``pack``."""
     return pack
+
+
+def silent(event: Event) -> None:
+    """Take events and show none."""
+
+
+class Folder:
+    """A folder of archives that pip is told to take for the whole world."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def offer(self, *packed: Packed) -> None:
+        for file, data in packed:
+            (self.folder / file).write_bytes(data)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """The index: the pip that virtualenv carries, a small backend, and what a test adds."""
+    folder = Folder(tmp_path / "index of a test")  # a space, because pip splits unquoted find-links at it
+    pip = get_embed_wheel("pip", PYTHON)
+    assert pip is not None
+    (folder.folder / pip.path.name).write_bytes(pip.path.read_bytes())
+    folder.offer(wheel("virtualenv", "21.0"), sdist("minibackend", "1.0"))
+    monkeypatch.setitem(toolchain.TOOLCHAIN, PYTHON, {"pip": str(pip.version), "virtualenv": "21.0"})
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", folder.folder.as_uri())
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project with an empty requirements folder."""
+    root = tmp_path / "project"
+    (root / "requirements").mkdir(parents=True)
+    return root
+
+
+def ask(root: Path, text: str) -> None:
+    """Write requirements/app.in."""
+    (root / "requirements/app.in").write_text(text)

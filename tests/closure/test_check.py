@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.closure import WorkTree, check, read, why
+from deploy.closure import WorkTree, check, why
 from deploy.errors import Refused
 
 
@@ -18,115 +18,6 @@ def test_closed_set_passes(project: Any, make_sdist: Any, make_wheel: Any) -> No
     lib = make_sdist("lib", "1.0", ["dep>=1"], ["tool>=2"])
     project.lock("lib\n", [make_wheel("dep", "1.5"), lib], {lib[0]: [tool]})
     assert project.problems() == []
-
-
-def test_nested_run_time_hole_is_a_chain(project: Any, make_sdist: Any) -> None:
-    """A requirement of a requirement that nothing meets is named with the whole chain."""
-    project.lock("app-lib\n", [make_sdist("app-lib", "1.0", ["mid"]), make_sdist("mid", "2.0", ["deep>=3"])])
-    assert project.problems() == ["app-lib 1.0 -> mid 2.0 -> deep >=3: not in vendor/"]
-
-
-def test_nested_build_hole_is_a_chain(project: Any, make_sdist: Any) -> None:
-    """The issue's own example: a build requirement of a nested package, met only in another version."""
-    scm = make_sdist("setuptools-scm", "10.3.4")
-    celery = make_sdist("celery", "5.7.0", ["python-dateutil"])
-    dateutil = make_sdist("python-dateutil", "2.9.0", [], ["setuptools-scm<8"])
-    project.lock("celery\n", [celery, dateutil], {dateutil[0]: [scm]})
-    assert project.problems() == [
-        "celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: not in vendor/ (have 10.3.4)"
-    ]
-
-
-def test_build_tools_need_their_own_environment(project: Any, make_sdist: Any) -> None:
-    """A build tool's run-time requirement and its own build requirement are both followed."""
-    tool = make_sdist("tool", "1.0", ["tool-dep"], ["seed"])
-    lib = make_sdist("lib", "1.0", [], ["tool"])
-    project.lock("lib\n", [lib], {lib[0]: [tool]})
-    assert project.problems() == [
-        "lib 1.0 [build] -> tool 1.0 -> tool-dep: not in vendor/",
-        "lib 1.0 [build] -> tool 1.0 [build] -> seed: not in vendor/",
-    ]
-
-
-def test_dynamic_build_requirement_is_followed(project: Any, make_sdist: Any) -> None:
-    """What a backend asked for only when it was run counts like what pyproject.toml says."""
-    lib = make_sdist("lib", "1.0")
-    project.lock("lib\n", [lib], dynamic={lib[0]: ("calver",)})
-    assert project.problems() == ["lib 1.0 [build] -> calver: not in vendor/"]
-
-
-def test_two_versions_of_one_tool_side_by_side(project: Any, make_sdist: Any) -> None:
-    """Two build environments may hold two versions of one tool."""
-    old, new = make_sdist("tool", "7.0"), make_sdist("tool", "8.0")
-    one, two = make_sdist("one", "1.0", [], ["tool<8"]), make_sdist("two", "1.0", [], ["tool>=8"])
-    project.lock("one\ntwo\n", [one, two], {one[0]: [old], two[0]: [new]})
-    assert project.problems() == []
-
-
-def test_version_locked_elsewhere_does_not_count_here(project: Any, make_sdist: Any) -> None:
-    """A version that only another build environment holds does not close this one, and the error says so."""
-    old, new = make_sdist("tool", "7.0"), make_sdist("tool", "8.0")
-    one, two = make_sdist("one", "1.0", [], ["tool<8"]), make_sdist("two", "1.0", [], ["tool>=8"])
-    project.lock("one\ntwo\n", [one, two, new], {one[0]: [old], two[0]: [old]})
-    assert project.problems() == [
-        "two 1.0 [build] -> tool >=8: in vendor/, but not locked for this place (have 7.0, 8.0)"
-    ]
-
-
-def test_build_loop_is_reported_as_a_loop(project: Any, make_sdist: Any) -> None:
-    """Two tools that need each other to be built are shown as the loop they are, with the way out."""
-    egg = make_sdist("egg", "1.0", [], ["hen"])
-    hen = make_sdist("hen", "1.0", [], ["egg"])
-    project.lock("egg\n", [egg], {egg[0]: [hen], hen[0]: [egg]})
-    assert len(project.problems()) == 1
-    assert "egg 1.0 -> hen 1.0 -> egg 1.0" in project.problems()[0]
-    assert "# policy:" in project.problems()[0]
-
-
-def test_names_that_differ_in_case_and_dashes_are_one_package(project: Any, make_sdist: Any) -> None:
-    """`Django`, `django` and `Zope.Interface`, `zope_interface` meet each other (PEP 503)."""
-    zope = make_sdist("zope.interface", "7.0")
-    project.lock("Django\n", [make_sdist("django", "5.2", ["Zope_Interface>=6"]), zope])
-    assert project.problems() == []
-
-
-def test_two_spellings_of_one_package_are_refused(project: Any, make_sdist: Any) -> None:
-    """Two files of one package are an error: pip would pick one of them silently."""
-    project.lock("Django\n", [make_sdist("Django", "5.2"), make_sdist("django", "5.1")])
-    assert any("are one package (django)" in line for line in project.problems())
-
-
-@pytest.mark.parametrize(
-    ("marker", "needed"),
-    [
-        ("python_version < '3.12'", True),
-        ("python_version >= '3.12'", False),
-        ("sys_platform == 'win32'", False),
-        ("platform_machine == 'x86_64'", True),
-        ("implementation_name == 'pypy'", False),
-        ("python_full_version < '3.11.8'", True),
-        ("extra == 'all'", False),
-    ],
-)
-def test_markers_are_judged_for_the_target(project: Any, make_sdist: Any, marker: str, *, needed: bool) -> None:
-    """A requirement counts where its marker holds on the target, whatever machine asks."""
-    project.lock("lib\n", [make_sdist("lib", "1.0", [f"dep; {marker}"])])
-    assert project.problems() == (["lib 1.0 -> dep: not in vendor/"] if needed else [])
-
-
-def test_extras_are_followed_from_root_and_from_requirements(project: Any, make_sdist: Any) -> None:
-    """`lib[fast]` brings in what `fast` needs, also through another package, and no other extra."""
-    lib = make_sdist("lib", "1.0", ['speed; extra == "fast"', 'docs; extra == "docs"'])
-    project.lock("lib[Fast]\n", [lib])
-    assert project.problems() == ["lib 1.0 -> speed: not in vendor/"]
-    project.lock("top\n", [lib, make_sdist("top", "1.0", ["lib[fast]", "lib"])])
-    assert project.problems() == ["top 1.0 -> lib 1.0 -> speed: not in vendor/"]
-
-
-def test_root_that_nothing_meets_names_its_line(project: Any, make_sdist: Any) -> None:
-    """What a person wrote and no pin meets is named by file and line."""
-    project.lock("# comment\nlib>=2\n", [make_sdist("lib", "1.0")])
-    assert project.problems() == ["requirements/app.in:2 -> lib >=2: not in vendor/ (have 1.0)"]
 
 
 def test_missing_stray_and_tampered_files(project: Any, make_sdist: Any) -> None:
@@ -145,15 +36,6 @@ def test_missing_stray_and_tampered_files(project: Any, make_sdist: Any) -> None
     assert "vendor/stray-1.0.tar.gz: no lock names it" in found
 
 
-def test_symlink_in_vendor_is_not_a_file(project: Any, make_sdist: Any, tmp_path: Any) -> None:
-    """A symlink to the right bytes is missing: git would ship the name of its target."""
-    one = make_sdist("one", "1.0")
-    project.lock("one\n", [one])
-    (project.vendor / one[0]).rename(tmp_path / "elsewhere")
-    (project.vendor / one[0]).symlink_to(tmp_path / "elsewhere")
-    assert project.problems() == ["vendor/one-1.0.tar.gz: missing (one 1.0 is pinned)"]
-
-
 def test_files_of_another_lock_are_not_strays(project: Any, make_sdist: Any) -> None:
     """All locks of requirements/ share vendor/."""
     project.lock("one\n", [make_sdist("one", "1.0")])
@@ -165,159 +47,12 @@ def test_files_of_another_lock_are_not_strays(project: Any, make_sdist: Any) -> 
     assert any("pylock.dev.toml: not a lock" in line for line in project.problems())
 
 
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("-i https://index.example/simple", "option lines are refused (-i)"),
-        ("--extra-index-url https://index.example/simple", "option lines are refused (--extra-index-url)"),
-        ("-f ./elsewhere", "option lines are refused (-f)"),
-        ("--find-links=https://files.example", "option lines are refused (--find-links=https://files.example)"),
-        ("-e .", "option lines are refused (-e)"),
-        ("-r other.in", "option lines are refused (-r)"),
-        ("lib @ https://files.example/lib.tar.gz", "a URL requirement is refused"),
-        ("lib@https://files.example/lib.tar.gz", "a URL requirement is refused"),
-        ("https://files.example/lib.tar.gz", "a URL requirement is refused"),
-        ("git+https://git.example/lib", "a VCS requirement is refused"),
-        ("lib @ git+ssh://git.example/lib", "a VCS requirement is refused"),
-        ("lib \\\n  --index-url https://index.example", ""),
-    ],
-)
-@pytest.mark.parametrize("file", ["app.in", "app.txt"])
-def test_lines_that_look_past_vendor_are_refused(
-    project: Any, make_sdist: Any, file: str, line: str, says: str
-) -> None:
-    """Options, URLs and VCS requirements are refused with file and line, in what people write and in the pins."""
-    project.lock("one\n", [make_sdist("one", "1.0")])
-    path = project.folder / "requirements" / file
-    number = len(path.read_text().splitlines()) + 1
-    path.write_text(f"{path.read_text()}{line}\n")
-    assert any(p.startswith(f"requirements/{file}:{number}: ") and says in p for p in project.problems())
-
-
-def test_pins_and_lock_are_compared_both_ways(project: Any, make_sdist: Any) -> None:
-    """A pin removed from the text, one added and one with another hash are each named."""
-    project.lock("one\ntwo\n", [make_sdist("one", "1.0"), make_sdist("two", "1.0")])
-    lines = [line for line in project.pins_path.read_text().splitlines() if "one-1.0" not in line]
-    lines = [line[:-64] + "0" * 64 if "two-1.0" in line else line for line in lines]
-    project.pins_path.write_text("\n".join([*lines, f"./vendor/new-1.0.tar.gz --hash=sha256:{'1' * 64}"]) + "\n")
-    found = "\n".join(project.problems())
-    assert "one-1.0.tar.gz is locked but not pinned here" in found
-    assert "new-1.0.tar.gz is pinned here but not locked" in found
-    assert "two-1.0.tar.gz has another hash than the lock" in found
-
-
-def test_changed_in_file_is_noticed(project: Any, make_sdist: Any) -> None:
-    """A requirement dropped from the .in file makes the lock stale, even where everything is still met."""
-    project.lock("one\ntwo\n", [make_sdist("one", "1.0"), make_sdist("two", "1.0")])
-    project.asked_path.write_text("one\n")
-    assert project.problems() == ["requirements/app.in: changed since it was locked"]
-
-
-@pytest.mark.parametrize("suffix", [".zip", ".tar.bz2", ".tar.xz"])
-def test_every_sdist_format_is_read(project: Any, make_sdist: Any, suffix: str) -> None:
-    """Requirements are read from .zip, .tar.bz2 and .tar.xz as from .tar.gz."""
-    project.lock("lib\n", [make_sdist("lib", "1.0", ["dep"], ["tool"], suffix=suffix)])
-    assert project.problems() == ["lib 1.0 -> dep: not in vendor/", "lib 1.0 [build] -> tool: not in vendor/"]
-
-
-def test_metadata_that_disagrees_with_the_file_name(project: Any, make_sdist: Any, make_wheel: Any) -> None:
-    """An archive whose own metadata states another name or version is refused."""
-    _, other = make_sdist("evil", "1.0")
-    _, newer = make_wheel("dep", "2.0")
-    project.lock("lib\ndep\n", [("lib-1.0.tar.gz", other), ("dep-1.0-py3-none-any.whl", newer)])
-    found = "\n".join(project.problems())
-    assert "vendor/lib-1.0.tar.gz: the file name says lib 1.0, its metadata says evil 1.0" in found
-    assert "vendor/dep-1.0-py3-none-any.whl: the file name says dep 1.0, its metadata says dep 2.0" in found
-    assert found.count("(the index serves it so: these are the pinned bytes)") == 2
-
-
-def test_lock_stands_in_where_an_sdist_cannot_tell(project: Any, make_sdist: Any) -> None:
-    """Old or dynamic metadata is not trusted for what it leaves out: the lock's record counts."""
-    old = make_sdist("old", "1.0", standard="2.1")
-    dynamic = make_sdist("dyn", "1.0", extra="Dynamic: Requires-Dist\n")
-    project.lock("old\ndyn\n", [old, dynamic], recorded={old[0]: ("a",), dynamic[0]: ("b",)})
-    assert project.problems() == ["old 1.0 -> a: not in vendor/", "dyn 1.0 -> b: not in vendor/"]
-
-
-def test_static_metadata_beats_the_lock(project: Any, make_sdist: Any) -> None:
-    """A lock that was edited to forget a requirement does not hide it."""
-    lib = make_sdist("lib", "1.0", ["dep"])
-    project.lock("lib\n", [lib], recorded={lib[0]: ()})
-    assert project.problems() == ["lib 1.0 -> dep: not in vendor/"]
-
-
-def test_requires_python_is_judged_for_the_target(project: Any, make_sdist: Any) -> None:
-    """An archive that does not let the target's Python in is refused."""
-    project.lock("lib\n", [make_sdist("lib", "1.0", extra="Requires-Python: >=3.12\n")])
-    assert project.problems() == ["lib-1.0.tar.gz: requires Python >=3.12; the target has 3.11.7"]
-
-
-@pytest.mark.parametrize(
-    ("tag", "fits"),
-    [
-        ("cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64", True),
-        ("cp311-cp311-manylinux_2_28_x86_64", True),
-        ("cp38-abi3-manylinux1_x86_64", True),
-        ("cp311-cp311-manylinux_2_34_x86_64", False),
-        ("cp312-cp312-manylinux_2_17_x86_64", False),
-        ("cp311-cp311-musllinux_1_2_x86_64", False),
-        ("cp311-cp311-manylinux_2_17_aarch64", False),
-        ("cp311-cp311-macosx_11_0_arm64", False),
-    ],
-)
-def test_wheel_tags_fit_the_target(project: Any, make_wheel: Any, tag: str, *, fits: bool) -> None:
-    """A wheel must fit the target's Python, processor and a glibc no newer than the target's."""
-    project.lock("lib\n", [make_wheel("lib", "1.0", tag=tag)])
-    says = f"lib-1.0-{tag}.whl: does not fit python3.11-linux_x86_64 with glibc 2.28"
-    assert project.problems() == ([] if fits else [says])
-
-
-def test_toolchain_is_part_of_the_closure(project: Any, make_sdist: Any, make_wheel: Any) -> None:
-    """A missing pip, and a virtualenv whose own requirement is missing, are holes."""
-    project.lock("one\n", [make_sdist("one", "1.0")], toolchain=[make_wheel("virtualenv", "21.0", ["filelock"])])
-    assert project.problems() == [
-        "toolchain -> pip: not in vendor/",
-        "toolchain -> virtualenv 21.0 -> filelock: not in vendor/",
-    ]
-
-
-def test_sdist_without_a_locked_environment(project: Any, make_sdist: Any) -> None:
-    """An sdist that the lock has no build environment for is a hole, not an empty environment."""
-    project.lock("one\n", [make_sdist("one", "1.0")])
-    text = project.lock_path.read_text()
-    start = text.index("[[tool.sealed-deploy.builds]]")
-    project.lock_path.write_text(text[:start] + text[text.index("[[tool.sealed-deploy.archives]]") :])
-    assert project.problems() == ["one 1.0 [build]: its build environment is not locked"]
-
-
-def test_url_in_metadata_is_refused(project: Any, make_sdist: Any) -> None:
-    """A package that asks for a URL would reach past vendor/."""
-    project.lock("lib\n", [make_sdist("lib", "1.0", ["dep @ https://files.example/dep.zip"])])
-    assert project.problems() == ["lib 1.0 -> dep: asks for https://files.example/dep.zip; nothing but vendor/ is used"]
-
-
 def test_no_lock_at_all_says_so(project: Any) -> None:
     """Without a lock the answer is exit 2 and the command that writes one."""
     with pytest.raises(Refused, match="nothing is locked") as refused:
         check(WorkTree(project.folder), "app")
     assert refused.value.exit_code == 2
     assert refused.value.next_step == "fab vendor.lock"
-
-
-def test_newer_lock_format_is_refused(project: Any, make_sdist: Any) -> None:
-    """A lock of a newer format asks for an upgrade and is never half understood."""
-    project.lock("one\n", [make_sdist("one", "1.0")])
-    project.lock_path.write_text(project.lock_path.read_text().replace("format = 2", "format = 3"))
-    with pytest.raises(Refused, match="upgrade it"):
-        read(WorkTree(project.folder), "app")
-
-
-def test_hand_edited_standard_part_is_refused(project: Any, make_sdist: Any) -> None:
-    """The part for other installers must say what the library's own part says."""
-    project.lock("one\n", [make_sdist("one", "1.0")])
-    text = project.lock_path.read_text()
-    project.lock_path.write_text(text.replace('path = "../vendor/one', 'path = "../elsewhere/one'))
-    assert "disagree" in project.problems()[0]
 
 
 def test_memory_changes_no_answer(project: Any, make_sdist: Any) -> None:

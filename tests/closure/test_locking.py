@@ -5,63 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from virtualenv.seed.wheels.embed import get_embed_wheel
 
-from deploy.closure import WorkTree, add, check, fetch, lock, lockfile, plan, prune, read, toolchain
+from deploy.closure import WorkTree, add, check, fetch, lock, lockfile, plan, prune, read
 from deploy.errors import Failed, Refused
-from deploy.events import Event, Notice
-
-PYTHON = sysconfig.get_python_version()
-Packed = tuple[str, bytes]
-
-
-def silent(event: Event) -> None:
-    """Take events and show none."""
-
-
-class Folder:
-    """A folder of archives that pip is told to take for the whole world."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-
-    def offer(self, *packed: Packed) -> None:
-        for file, data in packed:
-            (self.folder / file).write_bytes(data)
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_wheel: Any, make_sdist: Any) -> Folder:
-    """The index: the pip that virtualenv carries, a small backend, and what a test adds."""
-    folder = Folder(tmp_path / "index of a test")  # a space, because pip splits unquoted find-links at it
-    pip = get_embed_wheel("pip", PYTHON)
-    assert pip is not None
-    (folder.folder / pip.path.name).write_bytes(pip.path.read_bytes())
-    folder.offer(make_wheel("virtualenv", "21.0"), make_sdist("minibackend", "1.0"))
-    monkeypatch.setitem(toolchain.TOOLCHAIN, PYTHON, {"pip": str(pip.version), "virtualenv": "21.0"})
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", folder.folder.as_uri())
-    return folder
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A project with an empty requirements folder."""
-    root = tmp_path / "project"
-    (root / "requirements").mkdir(parents=True)
-    return root
-
-
-def ask(root: Path, text: str) -> None:
-    """Write requirements/app.in."""
-    (root / "requirements/app.in").write_text(text)
+from tests.closure.conftest import PYTHON, Folder, ask, silent
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
@@ -225,26 +177,6 @@ def test_fetch_repairs_prunes_and_never_shows_wrong_bytes(index: Folder, root: P
         fetch(root, "app", silent)
     assert not file.exists()
     assert [path.name for path in (root / "vendor").iterdir() if path.name.startswith(".")] == []
-
-
-@pytest.mark.slow
-def test_hostile_environment_has_no_say(
-    index: Folder, root: Path, make_wheel: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Settings that change pip's outcome silently are dropped; those in force are shown, without credentials."""
-    index.offer(make_wheel("lib", "1.0", ["dep"]), make_wheel("dep", "1.0"))
-    monkeypatch.setenv("PIP_NO_DEPS", "1")
-    monkeypatch.setenv("PIP_TARGET", str(root))
-    monkeypatch.setenv("PYTHONPATH", str(root))
-    monkeypatch.setenv("PIP_TRUSTED_HOST", "index.example")
-    monkeypatch.setenv("PIP_PROXY", "http://me:secret@proxy.example:3128")
-    ask(root, "lib\n")
-    shown: list[Event] = []
-    locked = lock(root, "app", (PYTHON,), shown.append)
-    assert [archive.name for archive in locked.lock.run_time()] == ["dep", "lib"]
-    told = "\n".join(event.text for event in shown if isinstance(event, Notice))
-    assert "index.example" in told
-    assert "secret" not in told
 
 
 def test_bad_lines_are_refused_before_anything_runs(root: Path) -> None:

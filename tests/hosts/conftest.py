@@ -10,6 +10,9 @@ import pytest
 
 from tests.hosts.fleet import Fleet, fleets, prepared_ground, stocked
 from tests.hosts.openssh import SSHD, Ground
+from tests.hosts.trap import trap
+
+__all__ = ["trap"]
 
 
 @pytest.fixture(scope="session")

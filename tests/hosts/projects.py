@@ -17,6 +17,7 @@ from typing import Any
 
 from deploy.closure import lockfile
 from deploy.closure.lines import read_asked
+from deploy.closure.metadata import named
 from deploy.closure.model import Archive, Build, Lock, LockTarget
 from deploy.closure.toolchain import toolchain
 from deploy.wire.names import Sha256
@@ -282,11 +283,9 @@ class Project:
 
 
 def _archive(file: str, data: bytes) -> Archive:
-    name, version = file.removesuffix(".tar.gz").split("-")[:2]
+    name, version = named(file)
     reason = "a test" if file.endswith(".whl") else ""
-    return Archive(
-        file, Sha256(hashlib.sha256(data).hexdigest()), len(data), name.replace("_", "-"), version, reason=reason
-    )
+    return Archive(file, Sha256(hashlib.sha256(data).hexdigest()), len(data), name, version, reason=reason)
 
 
 def _machine() -> str:

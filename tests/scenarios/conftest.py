@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.hosts.conftest import fleet, folder, ground, stocked_ground
+from tests.hosts.conftest import bare_fleet, fleet, folder, ground, stocked_ground, trap
 
-__all__ = ["fleet", "folder", "ground", "stocked_ground"]
+__all__ = ["bare_fleet", "fleet", "folder", "ground", "stocked_ground", "trap"]

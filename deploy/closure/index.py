@@ -27,7 +27,8 @@ from .target import TargetRules
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_CHILD = Path(__file__).with_name("index_child.py")
+_CHILD = "import sys; sys.path.append(sys.argv.pop(1)); from deploy.closure.index_child import main; main()"
+_LIBRARY = Path(__file__).parents[2]
 _WHERE = (
     "CERT CLIENT_CERT CONFIG_FILE EXTRA_INDEX_URL FIND_LINKS INDEX_URL KEYRING_PROVIDER NO_INDEX PROXY TRUSTED_HOST"
 )
@@ -81,9 +82,9 @@ class Index:
 
     def __enter__(self) -> Self:
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        # -I: neither PYTHONPATH nor this folder's own modules may stand in for what pip imports.
+        # -I, and last on the path: neither PYTHONPATH nor anything beside this library stands in for what pip imports.
         self._child = subprocess.Popen(
-            [sys.executable, "-I", str(_CHILD), self._rules.python, *self._rules.platforms()],
+            [sys.executable, "-I", "-c", _CHILD, str(_LIBRARY), self._rules.python, *self._rules.platforms()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

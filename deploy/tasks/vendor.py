@@ -35,14 +35,20 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
             _tell(emit, "next: fab vendor.fetch, then commit requirements/ and vendor/")
 
 
-@fleet_task(help={"prune": "Remove files of vendor/ that no lock names.", **_LINES})
-def fetch(c: Context, *, prune: bool = False, json: bool = False) -> None:
+@fleet_task(
+    help={
+        "prune": "Remove files of vendor/ that no lock names.",
+        "source": "A folder (another project's vendor/) or an http(s) address of one, tried before the index.",
+        **_LINES,
+    }
+)
+def fetch(c: Context, *, prune: bool = False, source: str = "", json: bool = False) -> None:
     """Fill vendor/ from the lock, by hash. Asks the configured index for what is not there."""
     from deploy import closure
 
     place = _place(c)
     with _told(json=json) as emit:
-        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, prune=prune))
+        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, prune=prune, source=source))
 
 
 @fleet_task(help={"requirement": "What to ask for, as in requirements/NAME.in.", **_LINES})

@@ -5,6 +5,11 @@ from __future__ import annotations
 import hashlib
 import http.server
 import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -216,9 +221,10 @@ def test_what_broke_off_goes_on_at_once(bench: Bench, mirror: Mirror, big: Packe
     assert "broken off after 100000 bytes" in bench.told
 
 
-def test_the_next_run_goes_on_too(bench: Bench, mirror: Mirror, big: Packed) -> None:
+def test_the_next_run_goes_on_too(bench: Bench, mirror: Mirror, big: Packed, pip: pytest.MonkeyPatch) -> None:
     """What a run could not finish is kept by hash, seen by nobody, and the rest of it is fetched by the next."""
-    mirror.cut[big[0]] = [100_000, 0, 0, 0, 0]
+    pip.setenv("PIP_RETRIES", "0")
+    mirror.cut[big[0]] = [100_000, 0]
     failed = bench.failure()
     assert failed.what == "vendor/ lacks 1 of 4 locked archives; what was fetched is kept."
     assert bench.partial == {sha256(big[1]): 100_000}
@@ -282,9 +288,129 @@ def test_an_index_that_is_down_says_so_in_seconds(bench: Bench, pip: pytest.Monk
     failed = bench.failure()
     assert time.monotonic() - started < 10
     assert len(failed.problems) == 4
-    print(failed)
     assert all(f"does not answer: {RESERVED}: " in problem and "refused" in problem for problem in failed.problems)
     assert f"index-url='http://{RESERVED}/simple/'" in bench.told
+
+
+def test_a_folder_is_enough(bench: Bench, mirror: Mirror, big: Packed, tmp_path: Path) -> None:
+    """Another project's vendor/, links and all, gives every file: no index is asked."""
+    folder = tmp_path / "theirs"
+    (folder / "kept").mkdir(parents=True)
+    for file, data in mirror.files.items():
+        (folder / "kept" / file).write_bytes(data)
+        (folder / file).symlink_to(f"kept/{file}")
+    assert len(bench.fetch(str(folder)).fetched) == 4
+    assert mirror.asked == []
+    assert not any(path.is_symlink() for path in bench.vendor.iterdir())
+    check(WorkTree(bench.root), "app")
+
+
+def test_what_a_folder_gets_wrong_the_index_gives(bench: Bench, mirror: Mirror, big: Packed, tmp_path: Path) -> None:
+    """Other bytes, a dangling link, a folder and a pipe under a file's name are passed over; told where it matters."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / big[0]).write_bytes(big[1][:-1] + b"x")
+    small, pip_wheel, virtualenv = (file for file in sorted(mirror.files, reverse=True) if file != big[0])
+    (folder / small).symlink_to("/nowhere")
+    os.mkfifo(folder / pip_wheel)
+    (folder / virtualenv).mkdir()
+    assert len(bench.fetch(str(folder)).fetched) == 4
+    assert f"{folder / big[0]}: passed over, it has other bytes than the lock pins" in bench.told
+    assert (bench.vendor / big[0]).read_bytes() == big[1]
+    (bench.vendor / big[0]).unlink()
+    with pytest.raises(Refused, match="is no folder"):
+        bench.fetch(str(tmp_path / "absent"))
+
+
+def test_a_flat_store_comes_before_the_index(bench: Bench, mirror: Mirror, big: Packed) -> None:
+    """Files are taken by name from an address; only what it lacks is asked of the index."""
+    flat = f"{mirror.url}/files"
+    bench.fetch(flat)
+    assert not any(path.startswith("/simple/") for path, _ in mirror.asked)
+    (bench.vendor / big[0]).unlink()
+    mirror.status[big[0]] = 503
+    failed = bench.failure(f"http://{RESERVED}/files")
+    assert f"http://{RESERVED}/files: no answer: " in bench.told
+    assert ("/simple/big/", "") in mirror.asked
+    assert failed.problems[0].startswith(big[0])
+
+
+def test_a_vendor_that_cannot_be_written(bench: Bench, pip: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The error says so, and how many archives are there."""
+    bench.fetch()
+    shutil.rmtree(bench.vendor)
+    bench.vendor.write_text("a file where the folder was")
+    failed = bench.failure()
+    assert failed.what == "vendor/ lacks 4 of 4 locked archives; what was fetched is kept."
+    assert failed.why.startswith("vendor/ cannot be written: ")
+
+
+def test_a_full_disk_ends_it_at_once(bench: Bench, mirror: Mirror, big: Packed) -> None:
+    """A file that cannot be written on is told as such, not as a broken line; what is there is gone on with."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        failed = bench.failure()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert failed.why == "vendor/ cannot be written: File too large"
+    assert "free space" in failed.next_step
+    assert bench.partial[sha256(big[1])] == 200_000
+    bench.fetch()
+    assert (big[0], "bytes=200000-") in mirror.downloads()
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from deploy.closure import fetch
+from deploy.errors import DeployError
+try:
+    fetch(Path(sys.argv[1]), "app", lambda event: None)
+except DeployError as error:
+    print(error, flush=True)
+    raise SystemExit(int(error.exit_code))
+"""
+
+
+def started(bench: Bench) -> subprocess.Popen[str]:
+    """Run a fetch in a process group of its own, and wait until all is there but the rest of the stalled file."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", FETCH, str(bench.root)]
+    running = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 20
+    while (len(list(bench.vendor.glob("*.whl"))) < 3 or not any(bench.partial.values())) and time.monotonic() < until:
+        time.sleep(0.02)
+    return running
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_an_interrupted_fetch_leaves_what_it_has(bench: Bench, mirror: Mirror, big: Packed, whole_group: bool) -> None:
+    """Ctrl-C, which the whole group gets, and a signal to the one process end it at once; the next run goes on."""
+    mirror.stall.add(big[0])
+    with started(bench) as running:
+        assert "another fetch is at work" in bench.failure().why
+        (os.killpg if whole_group else os.kill)(running.pid, signal.SIGINT)
+        said, _ = running.communicate(timeout=5)
+    assert running.returncode == 130
+    assert "vendor/ lacks 1 of 4 locked archives; what was fetched is kept." in said
+    have = bench.partial[sha256(big[1])]
+    assert have > 0
+    mirror.stall.clear()
+    bench.fetch()
+    assert (big[0], f"bytes={have}-") in mirror.downloads()
+
+
+def test_a_killed_fetch_leaves_what_it_has(bench: Bench, mirror: Mirror, big: Packed) -> None:
+    """Nothing that dies without a word is seen under a final name, and nothing of it is lost."""
+    mirror.stall.add(big[0])
+    with started(bench) as running:
+        os.killpg(running.pid, signal.SIGKILL)
+    have = bench.partial[sha256(big[1])]
+    assert not (bench.vendor / big[0]).exists()
+    mirror.stall.clear()
+    bench.fetch()
+    assert (big[0], f"bytes={have}-") in mirror.downloads()
 
 
 def test_statuses_are_told(bench: Bench, mirror: Mirror, big: Packed, pip: pytest.MonkeyPatch) -> None:

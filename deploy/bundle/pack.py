@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from deploy import closure
 from deploy.bundle.contents import MEMORY, Bundle
@@ -44,7 +45,7 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bu
     _check_links(chosen, blobs)
     digests = _digests(chosen, blobs)
     source = GitSource(tree, blobs, layout.closure)
-    targets, archives = _closure(source, settings, resolved.tag)
+    targets, archives = _closure(source, settings, resolved.tag, repository.top / layout.closure)
     files = tuple(
         TreeFile(path, entry.mode, digests[path].sha256, digests[path].size) for path, entry in sorted(chosen.items())
     )
@@ -67,13 +68,15 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bu
 
 
 def _closure(
-    source: GitSource, settings: ReleaseSettings, tag: str
+    source: GitSource, settings: ReleaseSettings, tag: str, work_tree: Path
 ) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive]]:
     try:
         lock = closure.check(source, settings.requirements, settings.python)
     except Refused as error:  # what mends the working tree does not mend a tag
-        step = f"{error.next_step}, then commit and tag anew: {tag} stays as it is"
-        raise Refused(error.what, error.why, step, problems=error.problems) from error
+        named = {problem.partition(":")[0] for problem in error.problems}
+        traps = [str(trap) for trap in closure.traps(work_tree) if named & set(trap.files)]
+        step = f"{error.next_step}{' --mend' if traps else ''}, then commit and tag anew: {tag} stays as it is"
+        raise Refused(error.what, error.why, step, problems=[*error.problems, *traps]) from error
     return plan.targets(lock), plan.archives(lock)
 
 

@@ -1,13 +1,15 @@
 """The closure: ``requirements/`` and ``vendor/``, locked, fetched and proven closed.
 
 ``lock`` writes the pins, ``fetch`` fills ``vendor/`` (these two use the configured index); ``check`` proves offline
-that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it into what a manifest says.
+that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it into what a manifest says;
+``traps`` lists what git would do to ``vendor/``.
 """
 
 from __future__ import annotations
 
 from .adding import add
 from .fetching import Fetched, fetch, prune
+from .git_rules import Trap, mend, traps
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
 from .proof import check, read, why
@@ -21,12 +23,15 @@ __all__ = [
     "LockTarget",
     "Locked",
     "Source",
+    "Trap",
     "WorkTree",
     "add",
     "check",
     "fetch",
     "lock",
+    "mend",
     "prune",
     "read",
+    "traps",
     "why",
 ]

@@ -105,7 +105,7 @@ def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path, source: str, em
     try:
         with incoming(vendor) as work:
             if source and not is_address(source):
-                take(Path(source), missing, work, emit)
+                take(Path(source).expanduser(), missing, work, emit)
                 source = ""
             errors = _ask(lock, left, work, source, _Whole(missing, work, emit))
     except Unwritable as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,17 +39,23 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
 @fleet_task(
     help={
         "prune": "Remove files of vendor/ that no lock names.",
+        "mend": "Override git's rules that leave out files of vendor/, or change their bytes.",
         "source": "A folder (another project's vendor/) or an http(s) address of one, tried before the index.",
         **_LINES,
     }
 )
-def fetch(c: Context, *, prune: bool = False, source: str = "", json: bool = False) -> None:
+def fetch(c: Context, *, prune: bool = False, source: str = "", mend: bool = False, json: bool = False) -> None:
     """Fill vendor/ from the lock, by hash. Asks the configured index for what is not there."""
     from deploy import closure
 
     place = _place(c)
     with _told(json=json) as emit:
-        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, prune=prune, source=source))
+        done = closure.fetch(place.root, place.requirements, emit, prune=prune, source=source)
+        _tell_fetched(emit, done)
+        trapped = _tell_traps(emit, place.root)
+    if trapped and (mend or (not json and _agrees("override these rules in vendor/?"))):
+        with _told(json=json) as emit:
+            _mend(emit, place.root)
 
 
 @fleet_task(help={"requirement": "What to ask for, as in requirements/NAME.in.", **_LINES})
@@ -60,6 +67,7 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
     with _told(json=json) as emit:
         locked = closure.add(place.root, place.requirements, place.python, requirement, emit)
         _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
+        _tell_traps(emit, place.root)
         _tell_locked(emit, locked)
         for name in locked.new:
             chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
@@ -76,6 +84,7 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
         let_go = (name,) if name else ()
         locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=name is None, let_go=let_go)
         _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
+        _tell_traps(emit, place.root)
         _tell_locked(emit, locked)
 
 
@@ -101,6 +110,7 @@ def check(c: Context, *, json: bool = False) -> None:
     with _told(json=json) as emit:
         found = closure.check(closure.WorkTree(place.root), place.requirements, place.python)
         _tell(emit, f"closed: {_summary(found)}")
+        _tell_traps(emit, place.root)
 
 
 @fleet_task(help={"name": "The package.", **_LINES})
@@ -178,6 +188,39 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
     for file in done.replaced:
         _tell(emit, f"vendor/{file}: replaced, its bytes were not the pinned ones")
     _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
+
+
+def _tell_traps(emit: Emit, root: Path) -> bool:
+    """Say what git would do to vendor/, and tell whether there is anything."""
+    from deploy import closure
+
+    found = closure.traps(root)
+    for trap in found:
+        _tell(emit, str(trap))
+    if found:
+        _tell(emit, "a tag would not hold these files as they are; fab vendor.fetch --mend overrides the rules")
+    return bool(found)
+
+
+def _mend(emit: Emit, root: Path) -> None:
+    from deploy import closure
+
+    written = closure.mend(root)
+    if written:
+        again = "git add --renormalize vendor/ && git add" if f"{written[0]}".endswith("attributes") else "git add"
+        _tell(emit, f"wrote {', '.join(written)}; next: {again} {' '.join(written)} vendor/, and commit")
+    for trap in closure.traps(root):
+        _tell(emit, f"not mended, edit that rule by hand: {trap}")
+
+
+def _agrees(question: str) -> bool:
+    """Ask whoever sits at the terminal; where nobody does, the answer is no."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
 
 
 def _tell_locked(emit: Emit, locked: Locked) -> None:

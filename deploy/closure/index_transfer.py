@@ -141,7 +141,7 @@ class Downloads:
                 for piece in response_chunks(response, _PIECE_BYTES):
                     write(piece)
                     have += len(piece)
-                    if time.monotonic() - shown > _PROGRESS_S:
+                    if have != total and time.monotonic() - shown > _PROGRESS_S:
                         self._tell(progress=[want["file"], min(have, total), total])
                         shown = time.monotonic()
                     if size and have > size:  # not ours, and maybe without an end

@@ -52,7 +52,7 @@ def fetch(c: Context, *, prune: bool = False, source: str = "", mend: bool = Fal
     with _told(json=json) as emit:
         done = closure.fetch(place.root, place.requirements, emit, prune=prune, source=source)
         _tell_fetched(emit, done)
-        trapped = _tell_traps(emit, place.root)
+        trapped = _tell_traps(emit, place.root, mending=mend)
     if trapped and (mend or (not json and _agrees("override these rules in vendor/?"))):
         with _told(json=json) as emit:
             _mend(emit, place.root)
@@ -190,14 +190,14 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
     _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
 
 
-def _tell_traps(emit: Emit, root: Path) -> bool:
+def _tell_traps(emit: Emit, root: Path, *, mending: bool = False) -> bool:
     """Say what git would do to vendor/, and tell whether there is anything."""
     from deploy import closure
 
     found = closure.traps(root)
     for trap in found:
         _tell(emit, str(trap))
-    if found:
+    if found and not mending:
         _tell(emit, "a tag would not hold these files as they are; fab vendor.fetch --mend overrides the rules")
     return bool(found)
 

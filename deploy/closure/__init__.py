@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .adding import add
 from .fetching import Fetched, fetch, prune
+from .folders import give
 from .git_rules import Trap, mend, traps
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
@@ -28,6 +29,7 @@ __all__ = [
     "add",
     "check",
     "fetch",
+    "give",
     "lock",
     "mend",
     "prune",

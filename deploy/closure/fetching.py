@@ -46,10 +46,11 @@ def fetch(
     prune: bool = False,
     superseded: Collection[str] = (),
     source: str = "",
+    store: str = "",
 ) -> Fetched:
     """Bring every archive that ``requirements/NAME`` locks into ``vendor/``.
 
-    ``source``, a folder or the address of one, is tried before the index, by name and hash.
+    ``source`` and then ``store``, each a folder or the address of one, are tried before the index, by name and hash.
     Raises Refused without a lock, and Failed with every file that could not be had; files that could are kept, and so
     is the beginning of one that broke off: the next run only fetches the rest. Strays are removed with ``prune``, or
     where they are ``superseded``; files of the other locks never.
@@ -60,7 +61,7 @@ def fetch(
     missing = [archive for file, archive in sorted(lock.archives.items()) if not is_there(vendor / file, archive)]
     altered = tuple(archive.file for archive in missing if (vendor / archive.file).exists())
     if missing:
-        _bring(lock, missing, vendor, source, emit)
+        _bring(lock, missing, vendor, [place for place in (source, store) if place], emit)
     clear(vendor)
     strays = _strays(vendor, set(lock.archives) | others)
     gone = [name for name in strays if prune or name in superseded]
@@ -99,15 +100,16 @@ def _named_by_others(root: Path, requirements: str) -> set[str]:
         raise Refused("Nothing was fetched.", why, "fab vendor.lock for that one, or remove its lock") from None
 
 
-def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path, source: str, emit: Emit) -> None:
+def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path, places: Sequence[str], emit: Emit) -> None:
     """Fetch what is missing, whole or with an error that says how far it came."""
     left = {archive.file: archive for archive in missing}
     try:
         with incoming(vendor) as work:
-            if source and not is_address(source):
-                take(Path(source).expanduser(), missing, work, emit)
-                source = ""
-            errors = _ask(lock, left, work, source, _Whole(missing, work, emit))
+            for folder in (place for place in places if not is_address(place)):
+                lacking = [archive for archive in missing if archive.file not in work.published]
+                take(Path(folder).expanduser(), lacking, work, emit)
+            stores = [place for place in places if is_address(place)]
+            errors = _ask(lock, left, work, stores, _Whole(missing, work, emit))
     except Unwritable as error:
         step = "free space, or make vendor/ writable; then fab vendor.fetch goes on from there"
         raise Failed(_lacking(lock, vendor), f"vendor/ cannot be written: {error}", step) from None
@@ -120,7 +122,7 @@ def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path, source: str, em
         raise Failed(_lacking(lock, vendor), "the index did not give them", step, problems=problems)
 
 
-def _ask(lock: Lock, left: dict[str, Archive], work: Incoming, store: str, emit: Emit) -> dict[str, str]:
+def _ask(lock: Lock, left: dict[str, Archive], work: Incoming, stores: Sequence[str], emit: Emit) -> dict[str, str]:
     errors: dict[str, str] = {}
     wanted = {file: archive for file, archive in left.items() if file not in work.published}
     if wanted:
@@ -133,7 +135,7 @@ def _ask(lock: Lock, left: dict[str, Archive], work: Incoming, store: str, emit:
         rules = TargetRules(target.python, target.python_full, target.platform, target.glibc)
         asked = [Wanted(entry.name, entry.file, entry.sha256, work.place(entry), entry.size) for entry in mine]
         with Index(rules) as index:
-            errors.update(index.download(asked, emit, stored=lambda file: _publish(work, left[file]), store=store))
+            errors.update(index.download(asked, emit, stored=lambda file: _publish(work, left[file]), stores=stores))
     return errors
 
 

@@ -122,13 +122,13 @@ class Index:
         emit: Emit = _ignore,
         *,
         stored: Callable[[str], None] = _ignore,
-        store: str = "",
+        stores: Sequence[str] = (),
     ) -> dict[str, str]:
         """Download files, several at a time, to where each one says; give why by file name for those that failed.
 
         What lies at ``to`` afterwards has the asked hash; of a failed one it is the beginning, or absent. ``stored``
-        hears of each file as soon as it is whole. ``store``, an address below which files lie by name, is asked before
-        the index. Raises Unwritable where nothing can be written, and Failed where pip cannot be asked.
+        hears of each file as soon as it is whole. ``stores``, addresses below which files lie by name, are asked
+        before the index. Raises Unwritable where nothing can be written, and Failed where pip cannot be asked.
         """
         if not wanted:
             return {}
@@ -145,7 +145,7 @@ class Index:
             else:
                 stored(line["stored"])
 
-        answer = self._ask({"download": request, "store": store or None}, hear)
+        answer = self._ask({"download": request, "stores": list(stores)}, hear)
         if answer["unwritable"]:
             raise Unwritable(answer["unwritable"])
         return {file: _redacted(why) for file, why in answer["errors"].items()}

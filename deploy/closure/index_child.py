@@ -9,11 +9,11 @@ stdin, one answer a line on stdout, until stdin ends:
 
 * ``"list": [NAME, ...]``: answers ``{"files": {NAME: [{"file", "version", "sha256" | null, "requires_python"}]}}``
   with the wheels that fit and all sdists, in the index's order;
-* ``"download": [{"name", "file", "sha256" | null, "size" | null, "to"}], "store": URL | null``: goes on from what lies
+* ``"download": [{"name", "file", "sha256" | null, "size" | null, "to"}], "stores": [URL, ...]``: goes on from what lies
   at ``to`` and answers ``{"errors": {FILE: WHY}, "unwritable": WHY | null}``. Without an error, what lies at ``to`` has
-  the hash; with one, what was received so far, or nothing. ``store`` is asked for FILE before the index. Meanwhile come
-  lines of ``{"progress": [FILE, DONE, TOTAL]}`` (bytes; TOTAL is 0 where nobody knows), ``{"note": TEXT}`` and, as soon
-  as a file is whole, ``{"stored": FILE}``.
+  the hash; with one, what was received so far, or nothing. ``stores`` are asked for FILE before the index. Meanwhile
+  come lines of ``{"progress": [FILE, DONE, TOTAL]}`` (bytes; TOTAL is 0 where nobody knows), ``{"note": TEXT}`` and, as
+  soon as a file is whole, ``{"stored": FILE}``.
 
 Both answers carry ``"log"``: pip's warnings, and why an index did not answer: pip's finder skips such a one.
 """
@@ -88,7 +88,7 @@ def main() -> None:
             if "list" in request:
                 answer["files"] = dict(zip(request["list"], pool.map(index.files, request["list"]), strict=True))
             else:
-                run = Downloads(index, request.get("store"), tell)
+                run = Downloads(index, request["stores"], tell)
                 failures = [(file, why) for file, why in pool.map(run.one, request["download"]) if why]
                 answer = {"errors": dict(failures), "unwritable": run.unwritable}
             tell(**answer, log=list(dict.fromkeys(kept.lines)))

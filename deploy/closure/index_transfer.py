@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -42,9 +42,9 @@ class _Unwritable(Exception):
 class Downloads:
     """The files of one request, several at a time."""
 
-    def __init__(self, index: Index, store: str | None, tell: Tell) -> None:
+    def __init__(self, index: Index, stores: Sequence[str], tell: Tell) -> None:
         self._index = index
-        self._store = store
+        self._stores = tuple(stores)
         self._tell = tell
         self._told: set[str] = set()
         self.unwritable: str | None = None
@@ -75,15 +75,14 @@ class Downloads:
         return why
 
     def _passed_over(self, url: str, why: str) -> None:
-        """Say, once for each reason, that the store did not help."""
-        if self._store and url.startswith(self._store) and not why.startswith("404") and why not in self._told:
+        """Say, once for each reason, that a store did not help."""
+        if url.startswith(self._stores) and not why.startswith("404") and why not in self._told:
             self._told.add(why)
-            self._tell(note=f"{url.rpartition('/')[0]}: {why}; asking the index instead")
+            self._tell(note=f"{url.rpartition('/')[0]}: {why}; asking elsewhere")
 
     def _places(self, want: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
         """Where the file is offered, and under which sha256, if that is told."""
-        if self._store:
-            yield f"{self._store.rstrip('/')}/{quote(want['file'])}", None
+        yield from ((f"{store.rstrip('/')}/{quote(want['file'])}", None) for store in self._stores)
         for candidate in self._index.candidates(want["name"]):
             link = candidate.link
             if str(link.filename) == want["file"]:

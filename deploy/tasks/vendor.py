@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from deploy.errors import Refused
-from deploy.tasks.commands import project_of
+from deploy.tasks.commands import project_of, settings_of
 from deploy.tasks.executor import fleet_task
 
 if TYPE_CHECKING:
@@ -50,12 +50,26 @@ def fetch(c: Context, *, prune: bool = False, source: str = "", mend: bool = Fal
 
     place = _place(c)
     with _told(json=json) as emit:
-        done = closure.fetch(place.root, place.requirements, emit, prune=prune, source=source)
+        done = closure.fetch(place.root, place.requirements, emit, prune=prune, source=source, store=place.store)
         _tell_fetched(emit, done)
-        trapped = _tell_traps(emit, place.root, mending=mend)
+        trapped = _tell_traps(emit, place, mending=mend)
     if trapped and (mend or (not json and _agrees("override these rules in vendor/?"))):
         with _told(json=json) as emit:
             _mend(emit, place.root)
+
+
+@fleet_task(help=_LINES)
+def store(c: Context, *, json: bool = False) -> None:
+    """Copy what vendor_store, a folder, lacks of the locked archives into it, from vendor/."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        if not place.store:
+            why = "fabric.yaml names no vendor_store"
+            raise Refused("Nothing was stored.", why, "add `vendor_store: FOLDER` below deploy:")
+        given = closure.give(place.root, place.requirements, place.store, emit)
+        _tell(emit, f"{place.store}: archives added: {len(given)}")
 
 
 @fleet_task(help={"requirement": "What to ask for, as in requirements/NAME.in.", **_LINES})
@@ -66,8 +80,7 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
     place = _place(c)
     with _told(json=json) as emit:
         locked = closure.add(place.root, place.requirements, place.python, requirement, emit)
-        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
-        _tell_traps(emit, place.root)
+        _fetch_changed(emit, place, locked)
         _tell_locked(emit, locked)
         for name in locked.new:
             chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
@@ -83,8 +96,7 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
     with _told(json=json) as emit:
         let_go = (name,) if name else ()
         locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=name is None, let_go=let_go)
-        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
-        _tell_traps(emit, place.root)
+        _fetch_changed(emit, place, locked)
         _tell_locked(emit, locked)
 
 
@@ -110,7 +122,7 @@ def check(c: Context, *, json: bool = False) -> None:
     with _told(json=json) as emit:
         found = closure.check(closure.WorkTree(place.root), place.requirements, place.python)
         _tell(emit, f"closed: {_summary(found)}")
-        _tell_traps(emit, place.root)
+        _tell_traps(emit, place)
 
 
 @fleet_task(help={"name": "The package.", **_LINES})
@@ -150,10 +162,12 @@ class _Place:
     root: Path
     requirements: str
     python: str
+    store: str
 
 
 def _place(c: Context) -> _Place:
     """Read the working tree's own fabric.yaml: the closure is a release setting, which no stage overrides."""
+    from deploy.settings.operator import vendor_store
     from deploy.settings.release import release_from_text
 
     project = project_of(c)
@@ -163,7 +177,7 @@ def _place(c: Context) -> _Place:
     settings = release_from_text(path.read_text(encoding="utf-8"), path.name)
     own = project / settings.subdirectory
     root = own if (own / "requirements").is_dir() else project
-    return _Place(root, settings.requirements, settings.python)
+    return _Place(root, settings.requirements, settings.python, vendor_store(settings_of(c), project))
 
 
 @contextmanager
@@ -190,11 +204,20 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
     _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
 
 
-def _tell_traps(emit: Emit, root: Path, *, mending: bool = False) -> bool:
-    """Say what git would do to vendor/, and tell whether there is anything."""
+def _fetch_changed(emit: Emit, place: _Place, locked: Locked) -> None:
     from deploy import closure
 
-    found = closure.traps(root)
+    superseded = locked.superseded
+    done = closure.fetch(place.root, place.requirements, emit, superseded=superseded, store=place.store)
+    _tell_fetched(emit, done)
+    _tell_traps(emit, place)
+
+
+def _tell_traps(emit: Emit, place: _Place, *, mending: bool = False) -> bool:
+    """Say what git would do to vendor/, and tell whether there is anything. With a store, git may ignore it."""
+    from deploy import closure
+
+    found = () if place.store else closure.traps(place.root)
     for trap in found:
         _tell(emit, str(trap))
     if found and not mending:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from deploy.closure import WorkTree, check, fetch
+from deploy.closure import WorkTree, check, fetch, give
 from deploy.closure.fetching import Fetched
 from deploy.errors import Failed, Refused
 from deploy.events import Event, Notice, Progress
@@ -333,6 +333,27 @@ def test_a_flat_store_comes_before_the_index(bench: Bench, mirror: Mirror, big: 
     assert f"http://{RESERVED}/files: no answer: " in bench.told
     assert ("/simple/big/", "") in mirror.asked
     assert failed.problems[0].startswith(big[0])
+
+
+def test_a_store_is_filled_and_gives(bench: Bench, mirror: Mirror, big: Packed, tmp_path: Path) -> None:
+    """What it lacks is copied into it, and a fresh vendor/ filled from it; what somebody else keeps there stays."""
+    store = tmp_path / "store"
+    with pytest.raises(Refused, match="is no folder"):
+        give(bench.root, "app", str(store), bench.events.append)
+    store.mkdir()
+    with pytest.raises(Refused, match="vendor/ lacks 4 locked archives"):
+        give(bench.root, "app", str(store), bench.events.append)
+    bench.fetch()
+    (store / big[0]).write_bytes(b"theirs")
+    given = give(bench.root, "app", str(store), bench.events.append)
+    assert sorted([*given, big[0]]) == sorted(path.name for path in store.iterdir()) == sorted(mirror.files)
+    assert (store / big[0]).read_bytes() == b"theirs"
+    assert "left as it is" in bench.told
+    shutil.rmtree(bench.vendor)
+    mirror.asked.clear()
+    fetch(bench.root, "app", bench.events.append, store=str(store))
+    assert [path for path, _ in mirror.asked] == ["/simple/big/", f"/files/{big[0]}"]
+    assert give(bench.root, "app", str(store), bench.events.append) == ()
 
 
 def test_a_vendor_that_cannot_be_written(bench: Bench, pip: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def fetch(
     missing = [archive for file, archive in sorted(lock.archives.items()) if not is_there(vendor / file, archive)]
     altered = tuple(archive.file for archive in missing if (vendor / archive.file).exists())
     if missing:
+        if store and not is_address(store) and not Path(store).is_dir():
+            emit(Notice(f"{store} is not there; asking elsewhere"))
+            store = ""
         _bring(lock, missing, vendor, [place for place in (source, store) if place], emit)
     clear(vendor)
     strays = _strays(vendor, set(lock.archives) | others)
@@ -136,6 +139,8 @@ def _ask(lock: Lock, left: dict[str, Archive], work: Incoming, stores: Sequence[
         asked = [Wanted(entry.name, entry.file, entry.sha256, work.place(entry), entry.size) for entry in mine]
         with Index(rules) as index:
             errors.update(index.download(asked, emit, stored=lambda file: _publish(work, left[file]), stores=stores))
+        if index.is_silent and not stores:  # nor would it for the next target, and each has to wait for that
+            return {**errors, **dict.fromkeys(wanted, "not asked for, because of the others")}
     return errors
 
 

@@ -47,9 +47,8 @@ def give(root: Path, requirements: str, store: str, emit: Emit) -> tuple[str, ..
     """
     lock = proof.read(WorkTree(root), requirements)
     if is_address(store) or not Path(store).is_dir():
-        raise Refused(
-            "Nothing was stored.", f"{store} is no folder", "set vendor_store, or bring the files there by hand"
-        )
+        step = "make that folder; to an address, bring the files of vendor/ by your own means"
+        raise Refused("Nothing was stored.", f"{store} is no folder", step)
     missing = [entry.file for entry in lock.archives.values() if not is_there(root / proof.VENDOR / entry.file, entry)]
     if missing:
         raise Refused("Nothing was stored.", f"vendor/ lacks {len(missing)} locked archives", "fab vendor.fetch")

@@ -10,10 +10,10 @@ stdin, one answer a line on stdout, until stdin ends:
 * ``"list": [NAME, ...]``: answers ``{"files": {NAME: [{"file", "version", "sha256" | null, "requires_python"}]}}``
   with the wheels that fit and all sdists, in the index's order;
 * ``"download": [{"name", "file", "sha256" | null, "size" | null, "to"}], "stores": [URL, ...]``: goes on from what lies
-  at ``to`` and answers ``{"errors": {FILE: WHY}, "unwritable": WHY | null}``. Without an error, what lies at ``to`` has
-  the hash; with one, what was received so far, or nothing. ``stores`` are asked for FILE before the index. Meanwhile
-  come lines of ``{"progress": [FILE, DONE, TOTAL]}`` (bytes; TOTAL is 0 where nobody knows), ``{"note": TEXT}`` and, as
-  soon as a file is whole, ``{"stored": FILE}``.
+  at ``to`` and answers ``{"errors": {FILE: WHY}, "unwritable": WHY | null, "silent": BOOLEAN}``, the last where the index
+  did not answer. Without an error, what lies at ``to`` has the hash; with one, what was received so far, or nothing.
+  ``stores`` are asked for FILE before the index. Meanwhile come lines of ``{"progress": [FILE, DONE, TOTAL]}`` (bytes;
+  TOTAL is 0 where nobody knows), ``{"note": TEXT}`` and, as soon as a file is whole, ``{"stored": FILE}``.
 
 Both answers carry ``"log"``: pip's warnings, and why an index did not answer: pip's finder skips such a one.
 """
@@ -41,13 +41,13 @@ from .index_transfer import Downloads, words
 
 _AT_ONCE = 6
 """Requests under way; what pip's own pool of connections and a browser allow one server."""
-_TIMEOUT_S = (5.0, 15.0)
+_TIMEOUT_S = (5.0, 10.0)
 """To connect, and between two pieces. Like ``_RETRIES`` only where pip's configuration says nothing."""
 _RETRIES = 1
 _RESUMES = 3
 """How often a transfer that breaks is taken up again without having got any further; pip's retries where configured."""
 _DEAD_AFTER = 2
-"""Requests in a row that a server leaves without any answer; then it is not asked again."""
+"""Requests in a row that a server leaves without any answer; then it is not asked again. One, if it never answered."""
 
 
 class _Kept(logging.Handler):
@@ -90,7 +90,7 @@ def main() -> None:
             else:
                 run = Downloads(index, request["stores"], tell)
                 failures = [(file, why) for file, why in pool.map(run.one, request["download"]) if why]
-                answer = {"errors": dict(failures), "unwritable": run.unwritable}
+                answer = {"errors": dict(failures), "unwritable": run.unwritable, "silent": index.is_silent}
             tell(**answer, log=list(dict.fromkeys(kept.lines)))
 
 
@@ -110,7 +110,14 @@ class _Index:
         self._log = log
         self._mine = threading.local()
         self._found: dict[str, list[Any]] = {}
+        self._silent: dict[str, str] = {}
+        self._answered: set[str] = set()
         self._unanswered: dict[str, list[Exception]] = {}
+
+    @property
+    def is_silent(self) -> bool:
+        """Tell whether packages were asked for in vain, of a server that gives no answer."""
+        return bool(self._silent) and any(self._unanswered.values())
 
     @property
     def session(self) -> Any:
@@ -130,8 +137,10 @@ class _Index:
             self._mine.trouble = ""
             found = self._mine.finder.find_all_candidates(name)
             if self._mine.trouble and not found:
-                raise ConnectionError(self._mine.trouble)
+                self._silent.setdefault(name, self._mine.trouble)
             self._found[name] = found
+        if name in self._silent:
+            raise ConnectionError(self._silent[name])
         return self._found[name]
 
     def files(self, name: str) -> list[dict[str, Any]]:
@@ -154,7 +163,8 @@ class _Index:
         unanswered = self._unanswered.setdefault(where, [])
         try:
             # What was begun may still go on: a server that restarts is back in a moment.
-            if len(unanswered) >= _DEAD_AFTER and "Range" not in (kwargs.get("headers") or {}):
+            patience = _DEAD_AFTER if where in self._answered else 1
+            if len(unanswered) >= patience and "Range" not in (kwargs.get("headers") or {}):
                 raise unanswered[0]
             response = self._mine.request(method, url, *args, **kwargs)
         except Exception as error:
@@ -163,6 +173,7 @@ class _Index:
                 unanswered.append(error)
             raise
         unanswered.clear()
+        self._answered.add(where)
         if response.status_code >= 400 and response.status_code not in {404, 416}:
             self._trouble(f"{where}: {response.status_code} {response.reason}")
         return response

@@ -71,7 +71,7 @@ class Downloads:
             self.unwritable = str(error)
             return self.unwritable
         except Exception as error:  # noqa: BLE001 - the finder raises many types, and all mean "not downloaded"
-            return f"the index does not answer: {words(error)}"
+            return f"the index could not be asked: {words(error)}"
         return why
 
     def _passed_over(self, url: str, why: str) -> None:

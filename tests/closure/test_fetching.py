@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ import pytest
 
 from deploy.closure import WorkTree, check, fetch, give
 from deploy.closure.fetching import Fetched
+from deploy.closure.lockfile import read_lock, write_lock
 from deploy.errors import Failed, Refused
 from deploy.events import Event, Notice, Progress
 
@@ -32,7 +35,7 @@ class Mirror(http.server.ThreadingHTTPServer):
     """A simple index (PEP 503) at ``/simple/`` and a flat store at ``/files/``, with faults by file name.
 
     ``cut``: bytes of body after which the connection breaks, one entry a request; ``stall``: files of which the second
-    half never comes; ``status``: answers other than 200; ``files``: the bytes served, right or wrong.
+    half never comes; ``status``: answers other than 200, also by path of a listing; ``files``: the bytes served, right or wrong.
     """
 
     daemon_threads = True
@@ -79,7 +82,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if file.startswith(f"{name}-")
             ]
             body = "<!DOCTYPE html><html><body>" + "\n".join(links)
-            self._answer(200 if links else 404, body.encode(), {"Content-Type": "text/html"})
+            self._answer(
+                served.status.get(self.path, 200 if links else 404), body.encode(), {"Content-Type": "text/html"}
+            )
             return
         file = self.path.removeprefix("/files/")
         served.at_once += 1
@@ -288,7 +293,7 @@ def test_an_index_that_is_down_says_so_in_seconds(bench: Bench, pip: pytest.Monk
     failed = bench.failure()
     assert time.monotonic() - started < 10
     assert len(failed.problems) == 4
-    assert all(f"does not answer: {RESERVED}: " in problem and "refused" in problem for problem in failed.problems)
+    assert all(f"could not be asked: {RESERVED}: " in problem and "refused" in problem for problem in failed.problems)
     assert f"index-url='http://{RESERVED}/simple/'" in bench.told
 
 
@@ -349,6 +354,9 @@ def test_a_store_is_filled_and_gives(bench: Bench, mirror: Mirror, big: Packed, 
     assert sorted([*given, big[0]]) == sorted(path.name for path in store.iterdir()) == sorted(mirror.files)
     assert (store / big[0]).read_bytes() == b"theirs"
     assert "left as it is" in bench.told
+    (bench.vendor / big[0]).unlink()
+    fetch(bench.root, "app", bench.events.append, store=str(tmp_path / "unmounted"))
+    assert "unmounted is not there; asking elsewhere" in bench.told
     shutil.rmtree(bench.vendor)
     mirror.asked.clear()
     fetch(bench.root, "app", bench.events.append, store=str(store))
@@ -432,6 +440,36 @@ def test_a_killed_fetch_leaves_what_it_has(bench: Bench, mirror: Mirror, big: Pa
     mirror.stall.clear()
     bench.fetch()
     assert (big[0], f"bytes={have}-") in mirror.downloads()
+
+
+def test_an_index_that_says_nothing_is_waited_for_once(bench: Bench, pip: pytest.MonkeyPatch) -> None:
+    """It accepts connections and never answers: one timeout for all files, and for the files of the next target none."""
+    pip.setenv("PIP_TIMEOUT", "0.5")
+    pip.setenv("PIP_RETRIES", "0")
+    lock = bench.root / "requirements/pylock.app.toml"
+    text = lock.read_text()
+    read = read_lock(text.encode(), "the lock")
+    (target,) = read.targets
+    targets = (
+        dataclasses.replace(target, toolchain=()),
+        dataclasses.replace(target, python="3.12", python_full="3.12.1"),
+    )
+    lock.write_text(write_lock(dataclasses.replace(read, targets=targets)))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pip.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple/")
+        started = time.monotonic()
+        problems = bench.failure().problems
+    assert time.monotonic() - started < 5
+    assert [problem.partition(": ")[2].rpartition(": ")[0] != "" for problem in problems] == [True, False, True, False]
+    assert "didn't respond within 0.5 seconds" in problems[0]
+    assert problems[1].endswith("not asked for, because of the others")
+
+
+def test_a_package_that_the_index_forbids_is_told(bench: Bench, mirror: Mirror, big: Packed) -> None:
+    """A refusal of one package is no silence: the others come."""
+    mirror.status["/simple/big/"] = 403
+    assert "403 Forbidden" in bench.failure().problems[0]
+    assert len(list(bench.vendor.glob("*.whl"))) == 3
 
 
 def test_statuses_are_told(bench: Bench, mirror: Mirror, big: Packed, pip: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,7 @@ class Index:
             self._child.terminate()
         with contextlib.suppress(BrokenPipeError):
             self._child.communicate()
+        self._child.wait()
         self._said.close()
 
     def files(self, names: Iterable[str]) -> dict[str, tuple[IndexFile, ...]]:

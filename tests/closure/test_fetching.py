@@ -456,7 +456,7 @@ def test_an_index_that_says_nothing_is_waited_for_once(bench: Bench, pip: pytest
         pip.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple/")
         began = time.monotonic()
         big, pip_wheel, small, virtualenv = bench.failure().problems
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert "didn't respond within 0.5 seconds" in big
     assert "didn't respond within 0.5 seconds" in small
     assert pip_wheel.endswith(": not asked for, because of the others")

@@ -47,6 +47,7 @@ class IndexFile:
     version: str
     sha256: str
     requires_python: str
+    yanked: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ class Index:
         request = [{"name": w.name, "file": w.file, "sha256": w.sha256 or None, "to": str(w.to)} for w in wanted]
         answer = self._ask({"download": request})
         reasons: dict[str, str] = answer["errors"]
-        tail = f" ({_redacted('; '.join(answer['log'][-2:]))})" if answer["log"] else ""
-        return {file: _redacted(why) + tail for file, why in reasons.items()}
+        tail = f" ({redacted('; '.join(answer['log'][-2:]))})" if answer["log"] else ""
+        return {file: redacted(why) + tail for file, why in reasons.items()}
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
         assert self._child.stdin is not None
@@ -146,7 +147,7 @@ def configuration() -> tuple[str, ...]:
         check=False,
     )
     lines = [line for line in done.stdout.splitlines() if not line.startswith(":env:.no-input")]
-    return tuple(_redacted(line) for line in lines if "disable-pip-version-check" not in line)
+    return tuple(redacted(line) for line in lines if "disable-pip-version-check" not in line)
 
 
 def sha256_of(path: Path) -> str:
@@ -164,10 +165,12 @@ def _index_files(name: str, found: Iterable[Mapping[str, Any]]) -> Iterable[Inde
             metadata.named(entry["file"])
         except metadata.BadArchive:
             continue  # an old or odd file name that no pin could state
-        yield IndexFile(name, entry["file"], entry["version"], entry["sha256"] or "", entry["requires_python"])
+        about = (entry["version"], entry["sha256"] or "", entry["requires_python"])
+        yield IndexFile(name, entry["file"], *about, yanked=entry["yanked"])
 
 
-def _redacted(text: str) -> str:
+def redacted(text: str) -> str:
+    """Take credentials out of the addresses in a text."""
     return _SECRET.sub("[redacted]", text)
 
 
@@ -176,5 +179,5 @@ def _down(why: str, log: Sequence[str]) -> Failed:
         "Nothing was changed.",
         why,
         "see pip's messages; try `pip config list` and `pip download` of one package by hand",
-        problems=[_redacted(line) for line in log[-8:]],
+        problems=[redacted(line) for line in log[-8:]],
     )

@@ -16,7 +16,7 @@ from typing import Any
 from . import files
 from .metadata import BuildSystem, Metadata
 
-_FOLDER = "archives-2"
+_FOLDER = "archives-3"
 """The number changes with what ``metadata.read`` answers or refuses."""
 
 
@@ -33,6 +33,7 @@ def recall(file: str, sha256: str) -> Metadata | None:
             build=None
             if build is None
             else BuildSystem(tuple(build["requires"]), build["backend"], tuple(build["backend_path"])),
+            license=value["license"],
         )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return None

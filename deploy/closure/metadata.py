@@ -27,7 +27,7 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from . import toml
+from . import licences, toml
 
 MAX_UNPACKED_BYTES = 1 << 30
 """No package on the public index unpacks to more than this without holding a compiled toolkit."""
@@ -56,7 +56,7 @@ class Metadata:
     """What the archive says. ``requires`` is None where it cannot be known without running a build.
 
     That is an sdist whose PKG-INFO is older than Metadata-Version 2.2 or lists Requires-Dist as Dynamic
-    (PEP 643): there the lock's record stands in. ``build`` is None for a wheel.
+    (PEP 643): there the lock's record stands in. ``build`` is None for a wheel. ``license`` is '' where none is stated.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Metadata:
     requires: tuple[str, ...] | None
     requires_python: str
     build: BuildSystem | None
+    license: str = ""
 
 
 def named(file: str) -> tuple[str, str]:
@@ -101,7 +102,7 @@ def _from_wheel(file: str, members: dict[str, bytes]) -> Metadata:
     if len(infos) != 1:
         raise BadArchive(f"{file}: holds {len(infos)} METADATA files, one was expected")
     fields = _fields(file, members[infos[0]])
-    return Metadata(fields.name, fields.version, fields.requires, fields.requires_python, None)
+    return Metadata(fields.name, fields.version, fields.requires, fields.requires_python, None, fields.license)
 
 
 def _from_sdist(file: str, members: dict[str, bytes]) -> Metadata:
@@ -115,7 +116,8 @@ def _from_sdist(file: str, members: dict[str, bytes]) -> Metadata:
         return Metadata(name, version, None, "", build)
     fields = _fields(file, members[f"{top}/PKG-INFO"])
     static = fields.metadata_version >= Version("2.2") and "requires-dist" not in fields.dynamic
-    return Metadata(fields.name, fields.version, fields.requires if static else None, fields.requires_python, build)
+    requires = fields.requires if static else None
+    return Metadata(fields.name, fields.version, requires, fields.requires_python, build, fields.license)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class _Fields:
     requires: tuple[str, ...]
     requires_python: str
     dynamic: frozenset[str]
+    license: str
 
 
 def _fields(file: str, data: bytes) -> _Fields:
@@ -145,6 +148,7 @@ def _fields(file: str, data: bytes) -> _Fields:
         requires=tuple(" ".join(str(line).split()) for line in headers.get_all("Requires-Dist", [])),
         requires_python=str(headers.get("Requires-Python", "")).strip(),
         dynamic=frozenset(str(field).strip().lower() for field in headers.get_all("Dynamic", [])),
+        license=licences.stated(headers),
     )
 
 

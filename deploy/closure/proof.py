@@ -71,6 +71,18 @@ def check(source: Source, requirements: str, python: str | None = None) -> Lock:
     return lock
 
 
+def contents(source: Source, lock: Lock) -> Mapping[str, metadata.Metadata]:
+    """Give what each archive of a lock says of itself, by file name.
+
+    Raises Refused where one is missing, altered or unreadable.
+    """
+    known, absent, bad = _archives(source, lock.archives.values())
+    if absent or bad:
+        why = f"{len(absent) + len(bad)} archives of {VENDOR}/ cannot be read"
+        raise _refused(lock.requirements, why, "fab vendor.fetch", [*bad, *absent])
+    return known
+
+
 def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]:
     """Every chain that needs a package, by target, run-time and ``[build]``. Raises Refused where nothing does.
 

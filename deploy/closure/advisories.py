@@ -58,7 +58,8 @@ def read(path: Path) -> Export:
                 ids.add(str(record["id"]))
                 newest = max(newest, str(record.get("modified", "")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, RuntimeError) as error:
-        raise BadExport(f"{path} cannot be read as advisories in OSV format: {type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        raise BadExport(f"{path} cannot be read as advisories in OSV format: {why}") from error
     if not ids:
         raise BadExport(f"{path} holds no advisory about a package of {ECOSYSTEM}")
     return Export(by_name, len(ids), newest)
@@ -88,7 +89,9 @@ def merged(advisories: Iterable[Advisory]) -> list[Advisory]:
         every = [*same, advisory]
         ids = sorted({name for one in every for name in one.ids}, key=_by_renown)
         fixed = sorted({version for one in every for version in one.fixed}, key=Version)
-        summary = next((one.summary for one in sorted(every, key=lambda one: _by_renown(one.ids[0])) if one.summary), "")
+        summary = next(
+            (one.summary for one in sorted(every, key=lambda one: _by_renown(one.ids[0])) if one.summary), ""
+        )
         found.append(Advisory(advisory.name, advisory.version, tuple(ids), tuple(fixed), summary))
     return sorted(found, key=lambda one: (one.name, Version(one.version), one.ids))
 
@@ -112,7 +115,7 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
     value: Any = json.loads(path.read_bytes())
     if isinstance(value, dict):
         value = cast("dict[str, Any]", value)
-        value = value["vulns"] if "vulns" in value else [value]
+        value = value.get("vulns", [value])
     if not isinstance(value, list):
         raise TypeError("neither a list of records nor one record")
     yield from cast("list[Mapping[str, Any]]", value)

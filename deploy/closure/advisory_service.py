@@ -7,21 +7,22 @@ start with an underscore: hence a bound on its version, and a failure in words w
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from packaging.version import Version
 
 from deploy.errors import Failed, Refused
 
 from .advisories import Advisory, advisory, merged
-from .index import redacted
 
 SERVICES = ("pypi", "osv")
 NEEDS = "pip-audit>=2.9,<3"
 _UNKNOWN = "Nothing was changed; whether an advisory speaks of the closure is not known."
 _OFFLINE = "or offline: fab vendor.audit --advisories FILE"
 _TIMEOUT_S = 15
+_SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 def ask(pins: Iterable[tuple[str, str]], service: str) -> tuple[list[Advisory], list[str]]:
@@ -57,15 +58,13 @@ def ask(pins: Iterable[tuple[str, str]], service: str) -> tuple[list[Advisory], 
     except (ServiceError, RequestException, ValueError, KeyError, TypeError) as error:
         why = f"the advisory service {service} does not answer as it should: {_cause(error)}"
         raise Failed(_UNKNOWN, why, f"fab vendor.audit again later, {_OFFLINE}") from error
+    if len(unknown) == len(asked):
+        why = f"the advisory service {service} knows none of the {len(asked)} pins: something else answers in its place"
+        raise Failed(_UNKNOWN, why, f"ask another: --service {' or '.join(SERVICES)}, {_OFFLINE}")
     return merged(found), unknown
 
 
 def _cause(error: BaseException) -> str:
-    """What went wrong first: pip-audit raises errors without a word over those of requests."""
-    return redacted(": ".join(dict.fromkeys(text for one in _chain(error) if (text := f"{type(one).__name__} {one}".strip()))))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
+    """What went wrong, and why: pip-audit raises errors without a word over those of requests."""
+    told = [f"{type(one).__name__} {one}".strip() for one in (error, error.__cause__) if one]
+    return _SECRET.sub("[redacted]", ": ".join(told))

@@ -111,8 +111,8 @@ class Index:
         request = [{"name": w.name, "file": w.file, "sha256": w.sha256 or None, "to": str(w.to)} for w in wanted]
         answer = self._ask({"download": request})
         reasons: dict[str, str] = answer["errors"]
-        tail = f" ({redacted('; '.join(answer['log'][-2:]))})" if answer["log"] else ""
-        return {file: redacted(why) + tail for file, why in reasons.items()}
+        tail = f" ({_redacted('; '.join(answer['log'][-2:]))})" if answer["log"] else ""
+        return {file: _redacted(why) + tail for file, why in reasons.items()}
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
         assert self._child.stdin is not None
@@ -147,7 +147,7 @@ def configuration() -> tuple[str, ...]:
         check=False,
     )
     lines = [line for line in done.stdout.splitlines() if not line.startswith(":env:.no-input")]
-    return tuple(redacted(line) for line in lines if "disable-pip-version-check" not in line)
+    return tuple(_redacted(line) for line in lines if "disable-pip-version-check" not in line)
 
 
 def sha256_of(path: Path) -> str:
@@ -169,8 +169,7 @@ def _index_files(name: str, found: Iterable[Mapping[str, Any]]) -> Iterable[Inde
         yield IndexFile(name, entry["file"], *about, yanked=entry["yanked"])
 
 
-def redacted(text: str) -> str:
-    """Take credentials out of the addresses in a text."""
+def _redacted(text: str) -> str:
     return _SECRET.sub("[redacted]", text)
 
 
@@ -179,5 +178,5 @@ def _down(why: str, log: Sequence[str]) -> Failed:
         "Nothing was changed.",
         why,
         "see pip's messages; try `pip config list` and `pip download` of one package by hand",
-        problems=[redacted(line) for line in log[-8:]],
+        problems=[_redacted(line) for line in log[-8:]],
     )

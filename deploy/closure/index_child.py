@@ -7,8 +7,8 @@ session are what carry proxies, certificates, mirrors, find-links and credential
 Started with ``argv`` PYTHON PLATFORM_TAG... (``3.11 manylinux_2_28_x86_64 ...``). One JSON object a line on stdin,
 one answer a line on stdout, until stdin ends:
 
-* ``"list": [NAME, ...]``: answers ``{"files": {NAME: [{"file", "version", "sha256" | null, "requires_python", "yanked"},
-  ...]}}`` with the wheels that fit and all sdists, in the index's order;
+* ``"list": [NAME, ...]``: answers ``{"files": {NAME: [{"file", "version", "sha256" | null, "requires_python",
+  "yanked"}]}}`` with the wheels that fit and all sdists, in the index's order;
 * ``"download": [{"name", "file", "sha256" | null, "to"}]``: answers ``{"errors": {FILE: WHY}}``; bytes of another
   hash are never left at ``to``.
 

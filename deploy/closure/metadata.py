@@ -27,7 +27,7 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from . import licences, toml
+from . import licensing, toml
 
 MAX_UNPACKED_BYTES = 1 << 30
 """No package on the public index unpacks to more than this without holding a compiled toolkit."""
@@ -148,7 +148,7 @@ def _fields(file: str, data: bytes) -> _Fields:
         requires=tuple(" ".join(str(line).split()) for line in headers.get_all("Requires-Dist", [])),
         requires_python=str(headers.get("Requires-Python", "")).strip(),
         dynamic=frozenset(str(field).strip().lower() for field in headers.get_all("Dynamic", [])),
-        license=licences.stated(headers),
+        license=licensing.stated(headers),
     )
 
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from deploy.errors import Refused
-from deploy.tasks.commands import project_of
 from deploy.tasks.executor import fleet_task
+from deploy.tasks.place import place_of as _place
 
 if TYPE_CHECKING:
-    from deploy.closure import Fetched, Lock, Locked
+    from deploy.closure import Fetched, Holding, Lock, Locked
     from deploy.events import Emit
 
-_SETTINGS_FILES = ("fabric.yaml", "fabric.yml")
 _LINES = {"json": "One JSON object a line on stdout, for machines."}
 
 
@@ -52,9 +48,10 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
+        before = closure.holding(place.root, place.requirements)
         locked = closure.add(place.root, place.requirements, place.python, requirement, emit)
         _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
-        _tell_locked(emit, locked)
+        _tell_reviewed(emit, locked, before, closure.holding(place.root, place.requirements))
         for name in locked.new:
             chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
             _tell(emit, f"new: {next(chain for found in chains.values() for chain in found)}")
@@ -68,9 +65,10 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
     place = _place(c)
     with _told(json=json) as emit:
         let_go = (name,) if name else ()
+        before = closure.holding(place.root, place.requirements)
         locked = closure.lock(place.root, place.requirements, place.python, emit, upgrade=name is None, let_go=let_go)
         _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
-        _tell_locked(emit, locked)
+        _tell_reviewed(emit, locked, before, closure.holding(place.root, place.requirements))
 
 
 @fleet_task(help=_LINES)
@@ -127,29 +125,6 @@ def prove(c: Context, *, twice: bool = False, json: bool = False) -> None:
         _tell(emit, f"proven for {proof.target}: {len(proof.packages)} packages as locked, {took}")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the closure lies, which one it is, and for which Python."""
-
-    root: Path
-    requirements: str
-    python: str
-
-
-def _place(c: Context) -> _Place:
-    """Read the working tree's own fabric.yaml: the closure is a release setting, which no stage overrides."""
-    from deploy.settings.release import release_from_text
-
-    project = project_of(c)
-    path = next((project / name for name in _SETTINGS_FILES if (project / name).is_file()), None)
-    if path is None:
-        raise Refused("Nothing was changed.", f"{project} has no fabric.yaml", "python -m deploy init writes one")
-    settings = release_from_text(path.read_text(encoding="utf-8"), path.name)
-    own = project / settings.subdirectory
-    root = own if (own / "requirements").is_dir() else project
-    return _Place(root, settings.requirements, settings.python)
-
-
 @contextmanager
 def _told(*, json: bool) -> Generator[Emit, None, None]:
     from deploy import report
@@ -177,6 +152,21 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
 def _tell_locked(emit: Emit, locked: Locked) -> None:
     for change in locked.changes:
         _tell(emit, change)
+    _tell_written(emit, locked)
+
+
+def _tell_reviewed(emit: Emit, locked: Locked, before: Holding, after: Holding) -> None:
+    """As ``_tell_locked``, once vendor/ is filled: sizes and licences are known then."""
+    from deploy import closure
+    from deploy.report.closures import change_line, vendor_line
+
+    for change in closure.changes(before, after):
+        _tell(emit, change_line(change))
+    _tell(emit, vendor_line(before, after))
+    _tell_written(emit, locked)
+
+
+def _tell_written(emit: Emit, locked: Locked) -> None:
     done = "wrote" if locked.changed else "nothing changed:"
     _tell(emit, f"{done} {_summary(locked.lock)}")
 

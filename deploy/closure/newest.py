@@ -30,7 +30,8 @@ _Versions = Mapping[str, frozenset[Version]]
 @dataclass(frozen=True)
 class Standing:
     """One run-time package: the version locked, the newest that fits every target that installs it, and the newest
-    that what is written and locked allows besides (requirements/NAME.in, and the packages that need it)."""
+    that what is written and locked allows besides (requirements/NAME.in, and the packages that need it).
+    """
 
     name: str
     locked: str

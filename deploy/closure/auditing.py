@@ -116,6 +116,8 @@ def _chains(source: Source, requirements: str, names: Iterable[str]) -> Mapping[
         except Refused:  # locked, though nothing asks for it: `check` says so, and no finding is hidden for that
             continue
         lines = dict.fromkeys(line for chains in needed.values() for line in chains)
-        for line in sorted(lines, key=lambda line: ("[build]" in line, line.startswith("toolchain"), line.count(" -> "))):
+        for line in sorted(
+            lines, key=lambda line: ("[build]" in line, line.startswith("toolchain"), line.count(" -> "))
+        ):
             found.setdefault((name, line.rpartition(": ")[2]), line)
     return found

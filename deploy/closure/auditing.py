@@ -65,7 +65,7 @@ def audit(source: Source, requirements: str, export: Path | None = None, service
     else:
         known = _read(export)
         found, unknown = advisories.match(known, pins), list[str]()
-        asked = f"{export.name}, {known.count} advisories" + (f", the newest of {known.newest}" if known.newest else "")
+        asked = f"{export.name}, advisories: {known.count}" + (f", newest: {known.newest}" if known.newest else "")
     chains = _chains(source, requirements, {advisory.name for advisory in found})
     findings = tuple(
         Finding(

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from requests import Session
 
 from deploy.closure import advisory_service
 from deploy.closure.advisory_service import ask
@@ -32,13 +33,18 @@ Serve = Callable[[Callable[[dict[str, Any]], tuple[int, Any]]], None]
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Generator[Serve]:
-    """Start a server that answers queries as a test says, and have pip-audit take it for OSV's."""
+    """Start a server that answers queries as a test says, and have pip-audit take it for OSV's and PyPI's."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(answer: Callable[[dict[str, Any]], tuple[int, Any]]) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                status, value = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self._send(*answer(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+
+            def do_GET(self) -> None:
+                self._send(*answer({"path": self.path}))
+
+            def _send(self, status: int, value: Any) -> None:
                 body = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
@@ -51,7 +57,14 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Generator[Serve]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=server.serve_forever, args=(0.02,)).start()
         servers.append(server)
-        monkeypatch.setenv("PIP_AUDIT_OSV_URL", f"http://me:secret@127.0.0.1:{server.server_port}/v1/query")
+        here = f"127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("PIP_AUDIT_OSV_URL", f"http://me:secret@{here}/v1/query")
+        get = Session.get  # PyPI's address is a constant of pip-audit's
+        monkeypatch.setattr(
+            Session,
+            "get",
+            lambda self, url, **more: get(self, url.replace("https://pypi.org", f"http://{here}"), **more),
+        )
 
     yield start
     for server in servers:
@@ -111,30 +124,21 @@ def test_silence_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         ask(PINS, "osv")
 
 
-def test_a_service_that_knows_nothing_is_an_imposter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_knows_nothing_is_an_imposter(serve: Serve) -> None:
     """A mirror answers 404 for all of PyPI's JSON: pip-audit calls that skipped, which would be a green audit."""
-    _pypi_knows(monkeypatch, set())
+    serve(lambda _: (404, {}))
     with pytest.raises(Failed, match="knows none of the 2 pins"):
         ask(PINS, "pypi")
 
 
-def test_a_private_package_is_named_as_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyPI knows the others."""
-    _pypi_knows(monkeypatch, {"pip"})
-    assert ask(PINS, "pypi") == ([], ["lib 1.0"])
-
-
-def _pypi_knows(monkeypatch: pytest.MonkeyPatch, names: set[str]) -> None:
-    """Have PyPI's address, which pip-audit lets nobody set, answered here; all else of its service is real."""
-    import requests
-
-    def get(self: requests.Session, url: str, timeout: int) -> requests.Response:
-        response = requests.Response()
-        response.status_code = 200 if url.split("/")[4] in names else 404
-        response._content = b'{"vulnerabilities": []}'
-        return response
-
-    monkeypatch.setattr(requests.Session, "get", get)
+def test_pypi_is_asked_for_each_version_and_a_private_package_is_named(serve: Serve) -> None:
+    """As not judged; the others are."""
+    flaw = {"id": "PYSEC-2", "aliases": ["CVE-2"], "summary": None, "details": "Text", "fixed_in": ["99", "1"]}
+    known = {"/pypi/pip/26.3/json": {"vulnerabilities": [flaw]}}
+    serve(lambda query: (200, known[query["path"]]) if query["path"] in known else (404, {}))
+    ((found,), unknown) = ask(PINS, "pypi")
+    assert unknown == ["lib 1.0"]
+    assert (found.ids, found.fixed, found.summary) == (("PYSEC-2", "CVE-2"), ("99",), "Text")
 
 
 def test_without_pip_audit_the_command_that_brings_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,17 +86,15 @@ def merged(advisories: Iterable[Advisory]) -> list[Advisory]:
             if (one.name, one.version) == (advisory.name, advisory.version) and set(one.ids) & set(advisory.ids)
         ]
         found = [one for one in found if one not in same]
-        every = [*same, advisory]
+        every = sorted([*same, advisory], key=lambda one: _by_renown(one.ids[0]))
         ids = sorted({name for one in every for name in one.ids}, key=_by_renown)
         fixed = sorted({version for one in every for version in one.fixed}, key=Version)
-        summary = next(
-            (one.summary for one in sorted(every, key=lambda one: _by_renown(one.ids[0])) if one.summary), ""
-        )
+        summary = next((one.summary for one in every if one.summary), "")
         found.append(Advisory(advisory.name, advisory.version, tuple(ids), tuple(fixed), summary))
     return sorted(found, key=lambda one: (one.name, Version(one.version), one.ids))
 
 
-def advisory(name: str, version: str, ids: Iterable[str], fixed: Iterable[str], text: str) -> Advisory:
+def describe(name: str, version: str, ids: Iterable[str], fixed: Iterable[str], text: str) -> Advisory:
     """Describe one: of the fixed versions those that are newer than the pin, of the text its first line."""
     pinned = Version(version)
     newer = sorted({fix for fix in map(Version, fixed) if fix > pinned})
@@ -138,9 +136,9 @@ def _judge(record: Mapping[str, Any], name: str, version: str) -> Advisory | Non
         fixed = [
             event["fixed"] for entry in entries for one in _ranges(entry) for event in one["events"] if "fixed" in event
         ]
-        return advisory(name, version, ids, fixed, text) if hit else None
-    except (InvalidVersion, KeyError, TypeError) as error:
-        return advisory(name, version, ids, (), f"(cannot be judged: {error}) {text}")
+        return describe(name, version, ids, fixed, text) if hit else None
+    except (InvalidVersion, AttributeError, KeyError, TypeError) as error:
+        return describe(name, version, ids, (), f"(cannot be judged: {error}) {text}")
 
 
 def _covers(entry: Mapping[str, Any], version: Version) -> bool:

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from deploy.errors import Failed, Refused
 
-from .advisories import Advisory, advisory, merged
+from .advisories import Advisory, describe, merged
 
 SERVICES = ("pypi", "osv")
 NEEDS = "pip-audit>=2.9,<3"
@@ -54,7 +54,7 @@ def ask(pins: Iterable[tuple[str, str]], service: str) -> tuple[list[Advisory], 
                 unknown.append(f"{name} {version}")
             for result in results:
                 ids, fixed = (result.id, *result.aliases), map(str, result.fix_versions)
-                found.append(advisory(name, version, ids, fixed, result.description))
+                found.append(describe(name, version, ids, fixed, result.description))
     except (ServiceError, RequestException, ValueError, KeyError, TypeError) as error:
         why = f"the advisory service {service} does not answer as it should: {_cause(error)}"
         raise Failed(_UNKNOWN, why, f"fab vendor.audit again later, {_OFFLINE}") from error

@@ -51,13 +51,22 @@ class Audit:
         return tuple(finding for finding in self.findings if not finding.accepted)
 
 
-def audit(source: Source, requirements: str, export: Path | None = None, service: str = "pypi") -> Audit:
+def audit(
+    source: Source,
+    requirements: str,
+    export: Path | None = None,
+    service: str = "pypi",
+    *,
+    judged_in: Source | None = None,
+) -> Audit:
     """Hold everything that ``requirements/NAME`` locks against the advisories of a service, or of an exported file.
 
+    ``judged_in`` is a second tree whose ``NAME.in`` accepts too: what is known of a tag today was not when it was made.
     Raises Refused where there is no lock, or the file is no export in OSV format; Failed where the service is silent.
     """
     lock = proof.read(source, requirements)
-    accepted = _accepted(source, lockfile.asked_path(requirements))
+    trees = [source] if judged_in is None else [source, judged_in]
+    accepted = {name: why for tree in trees for name, why in _accepted(tree, lockfile.asked_path(requirements)).items()}
     pins = {(archive.name, archive.version) for archive in lock.archives.values()}
     if export is None:
         found, unknown = advisory_service.ask(pins, service)
@@ -115,9 +124,10 @@ def _chains(source: Source, requirements: str, names: Iterable[str]) -> Mapping[
             needed = proof.why(source, requirements, name)
         except Refused:  # locked, though nothing asks for it: `check` says so, and no finding is hidden for that
             continue
-        lines = dict.fromkeys(line for chains in needed.values() for line in chains)
-        for line in sorted(
-            lines, key=lambda line: ("[build]" in line, line.startswith("toolchain"), line.count(" -> "))
-        ):
+        for line in sorted((line for chains in needed.values() for line in chains), key=_rank):
             found.setdefault((name, line.rpartition(": ")[2]), line)
     return found
+
+
+def _rank(chain: str) -> tuple[bool, bool, int]:
+    return "[build]" in chain, chain.startswith("toolchain"), chain.count(" -> ")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.errors import DeployError
 from deploy.report import closures, tables, words
 from deploy.report.sinks import is_terminal
+from deploy.report.text import escape
 from deploy.report.text import hosts as hosts_in_words
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def show_audit(audit: Audit, of: str, requirements: str, exit_code: int, *, json
     if json:
         _document({"of": of, "exit_code": exit_code, **asdict(audit)})
         return
-    print(f"audit of {of} | {audit.asked} | {words.exit_word(exit_code)}")
+    print(f"audit of {of} | {escape(audit.asked)} | {words.exit_word(exit_code)}")
     print("\n".join(closures.audit_lines(audit, requirements)))
 
 

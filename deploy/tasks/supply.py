@@ -64,8 +64,9 @@ def audit(
     from deploy import closure, report
 
     export = None if advisories is None else Path(advisories)
+    work_tree = closure.WorkTree(place_of(c).root)
     with subject(c, tag) as of:
-        found = closure.audit(of.source, of.requirements, export, service)
+        found = closure.audit(of.source, of.requirements, export, service, judged_in=work_tree)
     code = ExitCode.FAILED if found.open else ExitCode.OK
     report.show_audit(found, of.name, of.requirements, int(code), json=json)
     if code:

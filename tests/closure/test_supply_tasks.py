@@ -122,9 +122,8 @@ def test_an_audit_is_exit_1_until_what_it_found_is_accepted(tagged: Any, fab: Fa
     tag_and_move_on(tagged, make_sdist)
     assert fab("vendor.audit", "--advisories", "advisories.json").returncode == 0
     assert fab("vendor.audit:v1", "--advisories", "advisories.json").returncode == 1
-    subprocess.run(["git", "checkout", "-q", "v1", "--", "requirements"], cwd=tagged.folder, check=True)
     tagged.asked_path.write_text("# audit: PYSEC-2024-1 builds our own sources alone\nlib\n")
-    done = fab("vendor.audit", "--advisories", "advisories.json", "--json")
+    done = fab("vendor.audit:v1", "--advisories", "advisories.json", "--json")  # a tag cannot know what comes later
     document = json.loads(done.stdout)
     assert (done.returncode, document["exit_code"]) == (0, 0)
     assert document["findings"][0]["accepted"] == "builds our own sources alone"

@@ -31,8 +31,8 @@ HERE = "here"
 class Proof:
     """What building everything showed.
 
-    ``attempts``: by wheel, what its build tried on a network and was refused. ``differing``: wheels that came out with
-    other bytes the second time; None where they were built once.
+    ``attempts``: by wheel, what its build tried on a network and was refused. ``differing``: wheels, those of
+    build tools too, that came out with other bytes the second time; None where they were built once.
     """
 
     lock: Lock
@@ -66,16 +66,15 @@ def prove(
         raise Refused("Nothing was built.", why, "prove it on such a machine")
     wanted = here.Closure("prove", requirements, target, plan.archives(lock), root / "vendor")
     facts = [_staged(wanted, str(found.path), emit) for _ in range(2 if twice else 1)]
-    first, last = facts[0], facts[-1]
+    first = facts[0]
+    made = [{**one["build_wheels"], **one["wheels"]} for one in facts]
     return Proof(
         lock=lock,
         target=target.name,
         packages=first["packages"],
         sealed=first["sealed"],
         attempts=first["attempts"],
-        differing=tuple(name for name in first["wheels"] if first["wheels"][name] != last["wheels"].get(name))
-        if twice
-        else None,
+        differing=tuple(name for name in made[0] if made[0][name] != made[-1].get(name)) if twice else None,
         elapsed_s=time.monotonic() - began,
     )
 

@@ -81,6 +81,15 @@ def test_a_wheel_that_comes_out_differently_is_named(project: Project) -> None:
     assert proof.differing == ("greeting-2.0-py3-none-any.whl",)
 
 
+def test_a_build_tool_that_comes_out_differently_is_named_too(project: Project) -> None:
+    """Its wheel is installed on no host, and yet made what is."""
+    noted = "import pathlib, time; pathlib.Path('backend_marker.py').write_text(f'NOW = {time.time_ns()}')"
+    builder = sdist("tinybuild", "1.0", files={"backend_marker.py": "", "build-step.py": noted})
+    project.closure("greeting\n", [TINYLIB, greeting()], {"tinylib": [builder], "greeting": [builder]})
+    proof, _ = run(project, twice=True)
+    assert proof.differing == ("tinybuild-1.0-py3-none-any.whl",)
+
+
 def test_a_hole_is_refused_before_anything_is_built(project: Project) -> None:
     """The check comes first."""
     next((project.folder / "vendor").glob("tinybuild*")).unlink()

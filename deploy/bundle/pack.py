@@ -10,7 +10,7 @@ from deploy.bundle.contents import MEMORY, Bundle
 from deploy.bundle.git import NO_HOST, GitFailed, Missing, Objects
 from deploy.bundle.layout import find_layout, shipped
 from deploy.bundle.outside import OutsideSource
-from deploy.bundle.repository import Repository, ResolvedTag, missing_objects
+from deploy.bundle.repository import Repository, ResolvedTag, unreadable
 from deploy.bundle.tree import LINK, Blobs, Digest, Entry, GitSource, LfsPointer, entries, lfs_refused, links_out
 from deploy.closure import plan
 from deploy.errors import Refused
@@ -31,11 +31,8 @@ def pack(repository: Repository, resolved: ResolvedTag, store: str = "") -> Bund
         return _pack(repository, resolved, objects, store)
     except BaseException as error:
         objects.close()
-        if isinstance(error, Missing):
-            raise missing_objects(resolved.tag, str(error)) from error
-        if isinstance(error, GitFailed):
-            step = f"git fsck; in a partial clone: git fetch --refetch origin tag {resolved.tag}"
-            raise Refused(NO_HOST, f"git cannot read tag {resolved.tag}: {error}", step) from error
+        if isinstance(error, Missing | GitFailed):
+            raise unreadable(resolved.tag, error) from error
         raise
 
 

@@ -130,6 +130,14 @@ def missing_objects(tag: str, oid: str) -> Refused:
     return Refused(NO_HOST, why, f"git fetch --refetch origin tag {tag}, or clone again without --depth and --filter")
 
 
+def unreadable(tag: str, error: Missing | GitFailed) -> Refused:
+    """The error for a tag whose objects are missing, or that git cannot read."""
+    if isinstance(error, Missing):
+        return missing_objects(tag, str(error))
+    step = f"git fsck; in a partial clone: git fetch --refetch origin tag {tag}"
+    return Refused(NO_HOST, f"git cannot read tag {tag}: {error}", step)
+
+
 def next_free(tags: Sequence[str]) -> str:
     """Suggest a tag that is not taken: the last number of the newest one, counted on. ``tags`` are newest first."""
     if not tags:

@@ -9,38 +9,58 @@ from __future__ import annotations
 
 from .adding import add
 from .adopting import Adopted, adopt
+from .auditing import Audit, Finding, audit
+from .bill import Application, sbom
 from .fetching import Fetched, fetch, prune
 from .folders import give
 from .git_rules import Trap, mend, traps
+from .licensing import Licence, licences
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
-from .proof import Closed, check, examine, read, why
+from .newest import Standing, outdated
+from .proof import Closed, check, contents, examine, read, why
 from .remarks import remarks
+from .reviewing import Change, Held, Holding, changes, holding
 from .source import Source, WorkTree
 
 __all__ = [
     "Adopted",
+    "Application",
     "Archive",
+    "Audit",
     "Build",
+    "Change",
     "Closed",
     "Fetched",
+    "Finding",
+    "Held",
+    "Holding",
+    "Licence",
     "Lock",
     "LockTarget",
     "Locked",
     "Source",
+    "Standing",
     "Trap",
     "WorkTree",
     "add",
     "adopt",
+    "audit",
+    "changes",
     "check",
+    "contents",
     "examine",
     "fetch",
     "give",
+    "holding",
+    "licences",
     "lock",
     "mend",
+    "outdated",
     "prune",
     "read",
     "remarks",
+    "sbom",
     "traps",
     "why",
 ]

@@ -17,7 +17,7 @@ from . import files
 from .metadata import BuildSystem, Metadata
 from .native import Native
 
-_FOLDER = "archives-3"
+_FOLDER = "archives-4"
 """The number changes with what ``metadata.read`` answers or refuses."""
 
 
@@ -35,6 +35,7 @@ def recall(file: str, sha256: str) -> Metadata | None:
             if build is None
             else BuildSystem(tuple(build["requires"]), build["backend"], tuple(build["backend_path"])),
             native=Native(tuple(value["native"]["languages"]), value["native"]["optional"]),
+            license=value["license"],
         )
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return None

@@ -23,7 +23,7 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from . import members, native, toml
+from . import licensing, members, native, toml
 from .members import BadArchive, Contents
 from .native import NOTHING, Native
 
@@ -47,7 +47,8 @@ class Metadata:
     """What the archive says. ``requires`` is None where it cannot be known without running a build.
 
     That is an sdist whose PKG-INFO is older than Metadata-Version 2.2 or lists Requires-Dist as Dynamic
-    (PEP 643): there the lock's record stands in. ``build`` is None for a wheel, and ``native`` empty.
+    (PEP 643): there the lock's record stands in. ``build`` is None for a wheel, and ``native`` empty;
+    ``license`` is empty where none is stated.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Metadata:
     requires_python: str
     build: BuildSystem | None
     native: Native = NOTHING
+    license: str = ""
 
 
 def named(file: str) -> tuple[str, str]:
@@ -110,7 +112,7 @@ def _from_wheel(file: str, found: Contents) -> Metadata:
         if top.endswith(".data") and below.split("/")[0] not in _SCHEMES:
             raise BadArchive(f"{file}: holds {name!a}, which belongs to no place of a virtualenv")
     fields = _fields(file, found.texts[f"{infos[0]}/METADATA"])
-    return Metadata(fields.name, fields.version, fields.requires, fields.requires_python, None)
+    return Metadata(fields.name, fields.version, fields.requires, fields.requires_python, None, license=fields.license)
 
 
 def _from_sdist(file: str, found: Contents) -> Metadata:
@@ -130,7 +132,7 @@ def _from_sdist(file: str, found: Contents) -> Metadata:
     fields = _fields(file, found.texts[f"{top}/PKG-INFO"])
     static = fields.metadata_version >= Version("2.2") and "requires-dist" not in fields.dynamic
     requires = fields.requires if static else None
-    return Metadata(fields.name, fields.version, requires, fields.requires_python, build, needs)
+    return Metadata(fields.name, fields.version, requires, fields.requires_python, build, needs, fields.license)
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class _Fields:
     requires: tuple[str, ...]
     requires_python: str
     dynamic: frozenset[str]
+    license: str
 
 
 def _fields(file: str, data: bytes) -> _Fields:
@@ -160,6 +163,7 @@ def _fields(file: str, data: bytes) -> _Fields:
         requires=tuple(" ".join(str(line).split()) for line in headers.get_all("Requires-Dist", [])),
         requires_python=str(headers.get("Requires-Python", "")).strip(),
         dynamic=frozenset(str(field).strip().lower() for field in headers.get_all("Dynamic", [])),
+        license=licensing.stated(headers),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from deploy.wire.names import Sha256
 
 Kind = Literal["sdist", "wheel"]
+Use = Literal["run-time", "build", "toolchain"]
 SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
 """What pip >= 24 still finds and unpacks; ``.tgz`` is not among them."""
 
@@ -105,6 +106,17 @@ class Lock:
                     merged.insert(at, file)
                 at += 1
         return tuple(self.archives[file] for file in merged)
+
+    def uses(self) -> dict[str, Use]:
+        """What each archive is there for: at run time where any target installs it, else for builds, else as a tool."""
+        tools = frozenset(file for target in self.targets for file in target.toolchain)
+        builds = frozenset(
+            file for target in self.targets for build in target.builds.values() for file in build.environment
+        )
+        uses: dict[str, Use] = {file: "toolchain" if file in tools else "build" for file in self.archives}
+        uses.update(dict.fromkeys(builds, "build"))
+        uses.update({archive.file: "run-time" for archive in self.run_time()})
+        return uses
 
 
 class Loop(ValueError):

@@ -99,6 +99,19 @@ def _is(wanted: Declared, target: LockTarget) -> bool:
     return wanted.admits(target.python, target.python_full, target.platform, target.libc)
 
 
+def contents(source: Source, lock: Lock) -> Mapping[str, metadata.Metadata]:
+    """Give what each archive of a lock says of itself, by file name.
+
+    Raises Refused where one is missing, altered or unreadable.
+    """
+    breaks = Breaks()
+    known = _archives(source, lock.archives.values(), breaks)
+    if problems := breaks.all():
+        why = f"{len(problems)} archives of {VENDOR}/ cannot be read"
+        raise _refused(lock.requirements, why, breaks.next_step(lock), problems)
+    return known
+
+
 def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]:
     """Every chain that needs a package, by target, run-time and ``[build]``. Raises Refused where nothing does.
 

@@ -7,19 +7,20 @@ the operator accepts now, is never linked again. Where releases still link to it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from deploy.wire.manifest import Manifest, Target
+from deploy.wire.names import canonical_name
 
 from . import envs, marker, toolchain, venvs
 from .install import install
 from .layout import remove_tree
 from .sealed import Sealer, open_sealer
 from .session import Session
-from .wheels import Wheels
+from .wheels import Wheels, wheel_keys
 
 Entry = Dict[str, Any]
-_OF_THE_PACKAGES = ("packages", "wheels", "sealed", "attempts")
+_OF_THE_PACKAGES = ("packages", "wheels", "build_wheels", "sealed", "attempts")
 """What is known of installed packages, kept with them and with each release that links to them."""
 
 
@@ -51,16 +52,35 @@ def give(session: Session, manifest: Manifest, target: Target, work: Path) -> Tu
         with session.step("packages", "%d packages, as installed before" % len(target.install)):
             envs.link(session.layout, key, venv)
         told = {name: known[name] for name in _OF_THE_PACKAGES if name in known}
+        told["provenance"] = _provenance(target, known.get("wheels", {}))
         return sealer, dict(told, env_key=key, env_shared=True)
     wheels = Wheels(session, target, dict(manifest.archives), sealer)
     installed = wheels.all_of(target.install)
     proof = dict(install(session, sealer, venv, target, installed), built=wheels.built, sealed=wheels.seal())
     proof["attempts"] = wheels.attempts()
+    proof["build_wheels"] = wheels.other_than(target.install)
+    proof["provenance"] = _provenance(target, proof["wheels"])
     shared = manifest.settings["site_packages"] != "copy" and not (session.layout.envs / key).exists()
     if shared:
         facts = {name: proof[name] for name in _OF_THE_PACKAGES}
         shared = envs.capture(session.layout, key, venv, before, facts)
     return sealer, dict(proof, env_key=key, env_shared=shared)
+
+
+def _provenance(target: Target, wheels: Mapping[str, str]) -> Dict[str, Dict[str, Optional[str]]]:
+    """What each installed package was made of: the digests of its archive, of its build and of the wheel installed.
+
+    ``build`` is the key of store/wheels: archive, exact build environment and interpreter; None where a wheel was
+    vendored. Told from the target and the wheels alone, so a release that links to packages kept earlier has the same.
+    """
+    keys = wheel_keys(target)
+    digests = {canonical_name(file.split("-")[0]): digest for file, digest in wheels.items()}
+    found: Dict[str, Dict[str, Optional[str]]] = {}
+    for package in (target.packages[digest] for digest in target.install):
+        name = canonical_name(package.name)
+        build = keys[package.sha256] if package.kind == "sdist" else None
+        found[name] = {"archive": package.sha256, "build": build, "wheel": digests.get(name)}
+    return found
 
 
 def _intact(session: Session, key: str) -> Optional[Entry]:

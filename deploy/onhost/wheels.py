@@ -97,6 +97,10 @@ class Wheels:
         """What the builds of the wheels used tried on a network, by wheel; those that tried nothing are left out."""
         return {wheel.name: list(wheel.attempts) for wheel in self._ready.values() if wheel.attempts}
 
+    def other_than(self, installed: Sequence[Sha256]) -> Dict[str, str]:
+        """Name and digest of each wheel that was used in a build of this run, and is not itself installed."""
+        return {wheel.name: wheel.sha256 for digest, wheel in self._ready.items() if digest not in installed}
+
     def _wheel(self, digest: Sha256, above: Sequence[Sha256]) -> Wheel:
         if digest in self._ready:
             return self._ready[digest]

@@ -3,18 +3,33 @@
 rich is imported only when a terminal is there to draw on.
 """
 
-from deploy.report.answers import show_bug, show_error, show_releases, show_sandbox, show_status, show_stopped
+from deploy.report.answers import (
+    show_audit,
+    show_bug,
+    show_error,
+    show_licences,
+    show_outdated,
+    show_releases,
+    show_sandbox,
+    show_status,
+    show_stopped,
+    show_text,
+)
 from deploy.report.records import state_folder
 from deploy.report.sinks import quiet_sink, sink
 
 __all__ = [
     "quiet_sink",
+    "show_audit",
     "show_bug",
     "show_error",
+    "show_licences",
+    "show_outdated",
     "show_releases",
     "show_sandbox",
     "show_status",
     "show_stopped",
+    "show_text",
     "sink",
     "state_folder",
 ]

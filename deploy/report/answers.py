@@ -5,13 +5,18 @@ from __future__ import annotations
 import json as json_format
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.errors import DeployError
-from deploy.report import tables, words
+from deploy.report import closures, tables, words
 from deploy.report.sinks import is_terminal
+from deploy.report.text import escape
 from deploy.report.text import hosts as hosts_in_words
+
+if TYPE_CHECKING:
+    from deploy.closure import Audit, Licence, Standing
 
 
 def show_status(answer: Mapping[str, Any], *, json: bool) -> None:
@@ -22,6 +27,38 @@ def show_status(answer: Mapping[str, Any], *, json: bool) -> None:
 def show_releases(answer: Mapping[str, Any], *, json: bool) -> None:
     """Print the releases on each host, newest first."""
     _show("releases", answer, tables.RELEASES_COLUMNS, tables.releases_rows(answer), json=json)
+
+
+def show_licences(found: Sequence[Licence], of: str, *, json: bool) -> None:
+    """Print the licence of each package; ``of`` says which closure."""
+    if json:
+        _document({"of": of, "packages": [asdict(one) for one in found]})
+        return
+    print(f"licences of {of}")
+    _table(closures.LICENCE_COLUMNS, closures.licence_rows(found), closures.licence_remarks(found))
+
+
+def show_outdated(found: Sequence[Standing], of: str, *, json: bool) -> None:
+    """Print which packages have newer versions."""
+    if json:
+        _document({"of": of, "packages": [asdict(one) for one in found]})
+        return
+    print(f"newer versions of what {of} locks")
+    _table(closures.OUTDATED_COLUMNS, closures.outdated_rows(found), closures.outdated_remarks(found))
+
+
+def show_audit(audit: Audit, of: str, requirements: str, exit_code: int, *, json: bool) -> None:
+    """Print which advisories speak of a closure."""
+    if json:
+        _document({"of": of, "exit_code": exit_code, **asdict(audit)})
+        return
+    print(f"audit of {of} | {escape(audit.asked)} | {words.exit_word(exit_code)}")
+    print("\n".join(closures.audit_lines(audit, requirements)))
+
+
+def show_text(text: str) -> None:
+    """Print a text that is itself the answer, as it is."""
+    print(text, end="")
 
 
 def show_sandbox(hosts: Sequence[Mapping[str, Any]]) -> None:
@@ -60,15 +97,23 @@ def _show(
     verb: str, answer: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequence[str]], *, json: bool
 ) -> None:
     if json:
-        print(json_format.dumps(answer, indent=2, sort_keys=True))
+        _document(answer)
         return
     where = words.line_of_run(verb, None, str(answer.get("stage")), tables.host_names(answer))
     print(f"{where} | {words.exit_word(int(answer['exit_code']))}")
+    _table(columns, rows, tables.remarks(answer))
+
+
+def _document(answer: Mapping[str, Any]) -> None:
+    print(json_format.dumps(answer, indent=2, sort_keys=True))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], remarks: Sequence[str]) -> None:
     if is_terminal(sys.stdout):
         from deploy.report.drawn import draw
 
         draw(columns, rows)
     else:
         print("\n".join(tables.aligned(columns, rows)))
-    for line in tables.remarks(answer):
+    for line in remarks:
         print(line)

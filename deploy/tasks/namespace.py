@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from deploy.errors import DeployError
-from deploy.tasks import commands, sandbox, vendor
+from deploy.tasks import commands, sandbox, supply, vendor
 from deploy.tasks.executor import StageTask
 from deploy.tasks.program import teach
 from deploy.tasks.stages import stage_names
@@ -31,7 +31,7 @@ def namespace(*own: Task[Any] | Collection) -> Collection:
     collection: Any = Collection(
         *(task for task in vars(commands).values() if isinstance(task, Task)),
         Collection.from_module(sandbox, "sandbox"),
-        Collection.from_module(vendor, "vendor"),
+        _vendor(),
     )
     for item in own:
         if isinstance(item, Task):
@@ -48,6 +48,15 @@ def namespace(*own: Task[Any] | Collection) -> Collection:
         if stage not in {*collection.tasks, *collection.collections}:
             collection.add_task(StageTask(stage))
     collection.configure({"sealed_deploy": {"project": str(project), "stage": None}})
+    return collection
+
+
+def _vendor() -> Collection:
+    """Collect ``vendor.*``, whose tasks lie in two modules."""
+    collection: Any = Collection.from_module(vendor, "vendor")
+    for task in vars(supply).values():
+        if isinstance(task, Task):
+            collection.add_task(task)
     return collection
 
 

@@ -5,21 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
 from deploy.errors import Refused
-from deploy.tasks.commands import project_of, settings_of
 from deploy.tasks.executor import fleet_task
+from deploy.tasks.place import Place
+from deploy.tasks.place import place_of as _place
 
 if TYPE_CHECKING:
-    from deploy.closure import Fetched, Lock, Locked
+    from deploy.closure import Fetched, Holding, Lock, Locked
     from deploy.events import Emit
 
-_SETTINGS_FILES = ("fabric.yaml", "fabric.yml")
 _LINES = {"json": "One JSON object a line on stdout, for machines."}
 
 
@@ -80,9 +79,10 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
 
     place = _place(c)
     with _told(json=json) as emit:
+        before = closure.holding(place.root, place.requirements)
         locked = closure.add(place.root, place.requirements, place.targets, requirement, emit)
         _fetch_changed(emit, place, locked)
-        _tell_locked(emit, locked)
+        _tell_reviewed(emit, locked, before, closure.holding(place.root, place.requirements))
         _tell_chains(emit, place, locked.new)
 
 
@@ -138,9 +138,10 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
     place = _place(c)
     with _told(json=json) as emit:
         let_go = (name,) if name else ()
+        before = closure.holding(place.root, place.requirements)
         locked = closure.lock(place.root, place.requirements, place.targets, emit, upgrade=name is None, let_go=let_go)
         _fetch_changed(emit, place, locked)
-        _tell_locked(emit, locked)
+        _tell_reviewed(emit, locked, before, closure.holding(place.root, place.requirements))
 
 
 @fleet_task(help=_LINES)
@@ -200,33 +201,6 @@ def prove(c: Context, *, twice: bool = False, json: bool = False) -> None:
         _tell(emit, f"proven for {proof.target}: {len(proof.packages)} packages as locked, {took}")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the closure lies, which one it is, and for which targets; ``python`` is what hosts run by default."""
-
-    root: Path
-    requirements: str
-    python: str
-    targets: tuple[str, ...]
-    store: str
-
-
-def _place(c: Context) -> _Place:
-    """Read the working tree's own fabric.yaml: the closure is a release setting, which no stage overrides."""
-    from deploy.settings.operator import vendor_store
-    from deploy.settings.release import release_from_text
-
-    project = project_of(c)
-    path = next((project / name for name in _SETTINGS_FILES if (project / name).is_file()), None)
-    if path is None:
-        raise Refused("Nothing was changed.", f"{project} has no fabric.yaml", "python -m deploy init writes one")
-    settings = release_from_text(path.read_text(encoding="utf-8"), path.name)
-    own = project / settings.subdirectory
-    root = own if (own / "requirements").is_dir() else project
-    store = vendor_store(settings_of(c), project)
-    return _Place(root, settings.requirements, settings.python, settings.locked_for, store)
-
-
 @contextmanager
 def _told(*, json: bool) -> Generator[Emit, None, None]:
     from deploy import report
@@ -251,7 +225,7 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
     _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
 
 
-def _fetch_changed(emit: Emit, place: _Place, locked: Locked) -> None:
+def _fetch_changed(emit: Emit, place: Place, locked: Locked) -> None:
     from deploy import closure
 
     superseded = locked.superseded
@@ -260,7 +234,7 @@ def _fetch_changed(emit: Emit, place: _Place, locked: Locked) -> None:
     _tell_traps(emit, place)
 
 
-def _tell_traps(emit: Emit, place: _Place, *, mending: bool = False) -> bool:
+def _tell_traps(emit: Emit, place: Place, *, mending: bool = False) -> bool:
     """Say what git would do to vendor/, and tell whether there is anything. With a store, git may ignore it."""
     from deploy import closure
 
@@ -296,6 +270,21 @@ def _agrees(question: str) -> bool:
 def _tell_locked(emit: Emit, locked: Locked) -> None:
     for change in locked.changes:
         _tell(emit, change)
+    _tell_written(emit, locked)
+
+
+def _tell_reviewed(emit: Emit, locked: Locked, before: Holding, after: Holding) -> None:
+    """As ``_tell_locked``, once vendor/ is filled: sizes and licences are known then."""
+    from deploy import closure
+    from deploy.report.closures import change_line, vendor_line
+
+    for change in closure.changes(before, after):
+        _tell(emit, change_line(change))
+    _tell(emit, vendor_line(before, after))
+    _tell_written(emit, locked)
+
+
+def _tell_written(emit: Emit, locked: Locked) -> None:
     for archive in locked.lock.archives.values() if locked.changed else ():
         if archive.yanked:
             _tell(emit, f"yanked: {archive.label}: {archive.yanked}")
@@ -303,7 +292,7 @@ def _tell_locked(emit: Emit, locked: Locked) -> None:
     _tell(emit, f"{done} {_summary(locked.lock)}")
 
 
-def _tell_chains(emit: Emit, place: _Place, names: Sequence[str]) -> None:
+def _tell_chains(emit: Emit, place: Place, names: Sequence[str]) -> None:
     from deploy import closure
 
     for name in names:

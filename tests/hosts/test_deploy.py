@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.hosts.fleet import Fleet, is_whole, readers
+from tests.hosts.openssh import Host
+from tests.hosts.projects import GREETING_FILES, greeting
 
 pytestmark = pytest.mark.hosts
 THREE = ("web-1", "web-2", "web-3")
@@ -128,8 +134,6 @@ def test_the_same_tag_again_leaves_a_healthy_release_alone(fleet: Callable[..., 
 
 def test_a_changed_dependency_builds_only_itself(fleet: Callable[..., Fleet]) -> None:
     """Another version of one package sends and builds that one; the older release keeps its own."""
-    from tests.hosts.projects import GREETING_FILES, greeting
-
     made = fleet("web-1")
     (host,) = made.hosts
     made.project.release("v1")
@@ -142,6 +146,32 @@ def test_a_changed_dependency_builds_only_itself(fleet: Callable[..., Fleet]) ->
     assert host.answer()["says"] == "hello, moon"
     assert made.fab("rollback:v1").code == 0
     assert host.answer()["says"] == "hello, world"
+
+
+def test_every_release_says_what_its_packages_were_made_of(fleet: Callable[..., Fleet]) -> None:
+    """Archive, build and wheel of each, by digest: also where the packages, or a wheel, were there already."""
+    made = fleet("web-1")
+    (host,) = made.hosts
+    for tag in ("v1", "v2"):
+        made.project.release(tag)
+        made.deploy(tag)
+    made.project.tiny_closure(greeting("2.0"))
+    made.project.release("v3")
+    made.deploy("v3")
+    first, code_only, other = (_facts(host, tag) for tag in ("v1", "v2", "v3"))
+    vendored = {"greeting": "greeting-2.0.tar.gz", "tinylib": "tinylib-1.0.tar.gz"}
+    archives = {name: _sha256(made.project.folder / "vendor" / file) for name, file in vendored.items()}
+    assert {name: one["archive"] for name, one in other["provenance"].items()} == archives
+    for facts in (first, other):
+        for name, one in facts["provenance"].items():
+            kept = json.loads((host.root / ".deploy/store/wheels" / one["build"] / "wheel.json").read_text())
+            assert (kept["archive"], kept["sha256"]) == (one["archive"], one["wheel"])
+            assert facts["wheels"][kept["name"]] == one["wheel"], name
+    assert list(first["build_wheels"]) == ["tinybuild-1.0-py3-none-any.whl"]
+    assert {key: code_only[key] for key in ("provenance", "build_wheels")} == {
+        key: first[key] for key in ("provenance", "build_wheels")
+    }
+    assert other["provenance"]["tinylib"] == first["provenance"]["tinylib"]
 
 
 def test_verify_finds_one_flipped_byte_and_rollback_refuses_it(fleet: Callable[..., Fleet]) -> None:
@@ -163,3 +193,13 @@ def test_verify_finds_one_flipped_byte_and_rollback_refuses_it(fleet: Callable[.
     assert refused.code == 1
     assert "altered: src/VERSION" in refused.problems
     assert made.live() == ["v2"]
+
+
+def _facts(host: Host, tag: str) -> dict[str, Any]:
+    """The facts of the release of a tag."""
+    (marker,) = host.root.glob(f"releases/{tag}-*/release.json")
+    return json.loads(marker.read_text())["facts"]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,9 +16,8 @@ from deploy.closure import WorkTree, check, fetch, lock, lockfile, toolchain
 from deploy.closure.target import TargetRules, declared, marker_of
 from deploy.errors import Refused
 from deploy.events import Event, Notice
-from tests.closure.test_locking import PYTHON, Folder, ask, index, root, silent
+from tests.closure.conftest import PYTHON, Folder, ask, silent
 
-__all__ = ["index", "root"]
 OLD = "3.9"
 """Older than any Python that this library runs on, so that it never is the one that runs the tests."""
 MACHINE = platform.machine()

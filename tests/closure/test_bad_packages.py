@@ -39,11 +39,7 @@ class Case:
         """The package as source and, so that pip resolves it without running its backend, as a wheel."""
         build = [text.replace("PORT", str(port)) for text in self.build]
         backend = {"minibackend.py": BACKEND + HOOK + self.hook.replace("PORT", str(port)) + "\n"} if self.hook else {}
-        return (
-            sdist("lib", "1.0", [], build, files=backend),
-            wheel("lib", "1.0"),
-            *self.others,
-        )
+        return sdist("lib", "1.0", [], build, files=backend), wheel("lib", "1.0"), *self.others
 
 
 NOT_READ = "lib-1.0.tar.gz asks for a build requirement that cannot be read: '-r more.txt'"

@@ -101,7 +101,8 @@ def make(project: Path, count: int) -> None:
     builds = {found.file: Build(found.file, TOOLS_ASKED, (), tools) for found in archives if found.kind == "sdist"}
     install = tuple(found.file for found in archives[2:])
     targets = tuple(
-        LockTarget(python, f"{python}.1", "linux_x86_64", "2.28", install, PIP, builds=builds) for python in PYTHONS
+        LockTarget(python, f"{python}.1", "linux_x86_64", "glibc 2.28", install, PIP, builds=builds)
+        for python in PYTHONS
     )
     asked = read_asked("\n".join(names), "requirements/app.in")
     lock = Lock("app", asked.spelled, (), {found.file: found for found in archives}, targets)

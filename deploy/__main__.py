@@ -11,9 +11,11 @@ from deploy import __version__
 from deploy.errors import DeployError
 from deploy.scaffold import init
 
+FILL = "fill requirements/app.in, then: fab vendor.lock && fab vendor.fetch"
+ADOPT = "read requirements/app.in, then: fab vendor.adopt {source}"
 NEXT = """\
 next:
-  1. fill requirements/app.in, then: fab vendor.lock && fab vendor.fetch
+  1. {first}
   2. read fabric.yaml; git add . && git commit
   3. git tag -a v1.0 -m "first" && fab sandbox.up && fab deploy
   4. fab status; fab --list"""
@@ -40,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wrote {path}")
     for path in done.kept:
         print(f"kept {path}: it was there")
-    print(NEXT)
+    for text in done.told:
+        print(text)
+    print(NEXT.format(first=ADOPT.format(source=done.source) if done.source else FILL))
     return 0
 
 

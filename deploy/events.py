@@ -63,6 +63,19 @@ class HostBytes:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far something on this machine is, in bytes (a download). ``total`` is 0 where nobody knows."""
+
+    what: str
+    done: int
+    total: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.done >= self.total > 0
+
+
+@dataclass(frozen=True)
 class HostCost:
     """What one run cost on one host. Bytes as counted before SSH; a round trip is one request and its answer."""
 
@@ -101,5 +114,5 @@ class RunEnded:
     tag: str | None = None
 
 
-Event = RunStarted | Notice | FleetStep | HostStep | HostBytes | HostCost | HostEnded | RunEnded
+Event = RunStarted | Notice | FleetStep | HostStep | HostBytes | Progress | HostCost | HostEnded | RunEnded
 Emit = Callable[[Event], None]

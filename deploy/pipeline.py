@@ -55,7 +55,7 @@ def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = Fal
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
-    with _packed(emit, repository, resolved) as bundle:
+    with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
         run = _run("deploy", request, stage, emit, tag=resolved.tag, release=bundle.manifest.release_id)
         return run.guard(lambda phases: _deploy(run, phases, bundle, restage=restage, wait_s=wait_s or stage.wait_s))
 
@@ -208,12 +208,12 @@ def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) ->
 
 
 @contextmanager
-def _packed(emit: Emit, repository: Repository, resolved: ResolvedTag) -> Generator[Bundle, None, None]:
+def _packed(emit: Emit, repository: Repository, resolved: ResolvedTag, store: str) -> Generator[Bundle, None, None]:
     """Check the closure on the tag's own content and pack it, before any host is contacted."""
     began = time.monotonic()
     emit(FleetStep("check and pack", "started", resolved.tag))
     try:
-        bundle = pack(repository, resolved)
+        bundle = pack(repository, resolved, store)
     except Refused:
         emit(FleetStep("check and pack", "failed", resolved.tag, time.monotonic() - began))
         raise

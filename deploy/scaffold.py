@@ -7,9 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-
-from deploy.closure import toml
+from deploy.closure import projectfile, requirementsfile
+from deploy.closure.adoptable import Adoptable
 from deploy.errors import Refused
 
 FABFILE = '''\
@@ -92,10 +91,12 @@ ATTRIBUTES = "vendor/** -text -diff"
 
 @dataclass(frozen=True)
 class Scaffolded:
-    """What ``init`` did: paths relative to the project."""
+    """What ``init`` did: paths relative to the project. ``source`` is the file that requirements were taken from."""
 
     written: tuple[str, ...]
     kept: tuple[str, ...]
+    source: str = ""
+    told: tuple[str, ...] = ()
 
 
 def init(project: Path, *, app: str | None = None) -> Scaffolded:
@@ -118,16 +119,18 @@ def init(project: Path, *, app: str | None = None) -> Scaffolded:
         "package": module.partition(":")[0],
         "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
     }
+    asked, source, told = _requirements(project)
     files = {
         "fabfile.py": FABFILE.format(**words),
         "fabric.yaml": SETTINGS.format(**words),
-        "requirements/app.in": _requirements(project),
+        "requirements/app.in": asked,
         f"systemd/{name}.service": SERVICE.format(**words),
         f"systemd/{name}.socket": SOCKET.format(**words),
     }
     done = {path: _write(project / path, text) for path, text in files.items()}
     done[".gitattributes"] = _append(project / ".gitattributes", ATTRIBUTES)
-    return Scaffolded(tuple(path for path in done if done[path]), tuple(path for path in done if not done[path]))
+    written, kept = (tuple(path for path in done if done[path] is new) for new in (True, False))
+    return Scaffolded(written, kept, *((source, told) if done["requirements/app.in"] else ("", ())))
 
 
 def _write(path: Path, text: str) -> bool:
@@ -156,35 +159,19 @@ def _module(project: Path) -> str:
     return f"{found[0].parent.name}.wsgi" if found else "app:app"
 
 
-def _requirements(project: Path) -> str:
-    head = "# What the application needs, one requirement a line; then: fab vendor.lock && fab vendor.fetch\n"
+def _taken_over(project: Path) -> Adoptable | None:
+    """Read the requirements that the project has already. Raises Refused for a file that cannot be taken."""
     listed, pyproject = project / "requirements.txt", project / "pyproject.toml"
+    if listed.is_file():
+        return requirementsfile.read(listed, project)
+    return projectfile.read_pyproject(pyproject, pyproject.name) if pyproject.is_file() else None
+
+
+def _requirements(project: Path) -> tuple[str, str, tuple[str, ...]]:
+    """Give the text of the .in file, which file it was taken from, and what is to be said of that."""
+    head = "# What the application needs, one requirement a line; then: fab vendor.lock && fab vendor.fetch\n"
     try:
-        if listed.is_file():
-            return head + _from_lines(listed.read_text(encoding="utf-8"))
-        if pyproject.is_file():
-            return head + "".join(f"{line}\n" for line in _from_pyproject(pyproject.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise Refused(
-            "nothing was written", f"cannot read the requirements there are: {error}", "correct the file"
-        ) from error
-    return head
-
-
-def _from_lines(text: str) -> str:
-    """Keep what is a plain requirement; show the rest as comments, because it would look elsewhere than vendor/."""
-    kept: list[str] = []
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        plain = re.sub(r"(^|\s)#.*$", "", line).split(" --hash")[0].strip()
-        if not plain:
-            continue
-        try:
-            usable = Requirement(plain).url is None
-        except InvalidRequirement:
-            usable = False
-        kept.append(plain if usable else f"# left out, no plain requirement: {plain}")
-    return "".join(f"{line}\n" for line in kept)
-
-
-def _from_pyproject(data: bytes) -> list[str]:
-    return [str(line) for line in toml.loads(data).get("project", {}).get("dependencies", [])]
+        found = _taken_over(project)
+    except Refused as refused:
+        return head, "", (f"requirements not taken over: {refused.why}; {refused.next_step}",)
+    return (found.asked(), found.shown, found.told) if found else (head, "", ())

@@ -77,6 +77,7 @@ def test_the_table_of_commands_is_complete() -> None:
         documented["vendor.why"].add("--name")  # told by NAME
         documented["vendor.upgrade"].add("--name")
         documented["vendor.add"].add("--requirement")
+        documented["vendor.adopt"].add("--source")
     assert documented == flags_by_task()
 
 

@@ -83,20 +83,30 @@ def test_nothing_is_overwritten(project: Path) -> None:
 
 
 def test_requirements_are_taken_over(project: Path) -> None:
-    """From requirements.txt the plain requirements; what would look past vendor/ is left out, visibly."""
+    """From requirements.txt what an index gives; packages that none gives stay as comments, options are told."""
     (project / "requirements.txt").write_text(
         "-i https://example.org/simple\nDjango==5.2.1 \\\n    --hash=sha256:00\ngunicorn>=23  # server\n\n"
         "git+https://example.org/x.git\nx @ https://example.org/x.tar.gz\n-e .\n"
     )
-    _init(project)
-    assert (project / "requirements" / "app.in").read_text().splitlines()[1:] == [
-        "# left out, no plain requirement: -i https://example.org/simple",
-        "Django==5.2.1",
-        "gunicorn>=23",
-        "# left out, no plain requirement: git+https://example.org/x.git",
-        "# left out, no plain requirement: x @ https://example.org/x.tar.gz",
-        "# left out, no plain requirement: -e .",
+    done = _init(project)
+    kept = (project / "requirements" / "app.in").read_text().splitlines()[1:]
+    assert kept[:2] == ["Django==5.2.1", "gunicorn>=23  # server"]
+    assert [line.split(": ")[:3] for line in kept[2:]] == [
+        ["# left out", "requirements.txt:6", "git+https://example.org/x.git"],
+        ["# left out", "requirements.txt:7", "x @ https://example.org/x.tar.gz"],
     ]
+    assert "requirements.txt:1: -i is left out" in done.stdout
+    assert "requirements.txt:8: '.', the project itself, is left out" in done.stdout
+    assert "fab vendor.adopt requirements.txt" in done.stdout
+
+
+def test_what_cannot_be_taken_over_does_not_stop_it(project: Path) -> None:
+    """A project of Poetry's gets its first files, and is told how its requirements can be had."""
+    (project / "pyproject.toml").write_text('[tool.poetry.dependencies]\ndjango = "^5"\n')
+    done = _init(project)
+    assert done.returncode == 0
+    assert "poetry export" in done.stdout
+    assert "1. fill requirements/app.in" in done.stdout
 
 
 def test_requirements_from_pyproject(project: Path) -> None:

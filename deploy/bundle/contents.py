@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 from deploy.bundle.git import GitFailed, Missing, Objects
@@ -19,6 +20,7 @@ MEMORY = "sealed-deploy/blob-digests-1"
 """Below the git folder: object id, sha256 and size of blobs already read. Safe to delete."""
 KEPT_BYTES = 64 << 20
 """Blobs kept in memory once read, so that a fleet of hosts does not inflate the same archive again and again."""
+_AGAIN = "deploy again: the archive is then looked for anew"
 
 
 @dataclass
@@ -29,6 +31,8 @@ class Bundle:
     resolved: ResolvedTag
     settings: ReleaseSettings
     oids: Mapping[Sha256, str]
+    outside: Mapping[Sha256, Path]
+    """Archives that git does not hold, and the files of this machine that do."""
     objects: Objects
     blobs: Blobs
     _kept: dict[Sha256, bytes] = field(default_factory=dict[Sha256, bytes])
@@ -42,6 +46,13 @@ class Bundle:
         kept = self._kept.get(sha256)
         if kept is not None:
             return kept
+        data = self._outside(sha256) if sha256 in self.outside else self._inside(sha256)
+        if len(data) <= self._room:
+            self._room -= len(data)
+            self._kept[sha256] = data
+        return data
+
+    def _inside(self, sha256: Sha256) -> bytes:
         oid = self.oids[sha256]
         try:
             data = self.blobs.read(oid)
@@ -49,9 +60,16 @@ class Bundle:
             raise _unreadable(sha256, f"git cannot give object {oid}: {error}") from error
         if hashlib.sha256(data).hexdigest() != sha256:
             raise _unreadable(sha256, f"object {oid} has another digest than was remembered in .git/{MEMORY}")
-        if len(data) <= self._room:
-            self._room -= len(data)
-            self._kept[sha256] = data
+        return data
+
+    def _outside(self, sha256: Sha256) -> bytes:
+        path = self.outside[sha256]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(sha256, f"{path}: {error.strerror}", _AGAIN) from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise _unreadable(sha256, f"{path} was changed meanwhile", _AGAIN)
         return data
 
     def close(self) -> None:
@@ -65,5 +83,5 @@ class Bundle:
         self.close()
 
 
-def _unreadable(sha256: Sha256, why: str) -> Failed:
-    return Failed(f"The service is unchanged; blob {sha256[:12]} was not sent.", why, f"rm .git/{MEMORY}; git fsck")
+def _unreadable(sha256: Sha256, why: str, next_step: str = f"rm .git/{MEMORY}; git fsck") -> Failed:
+    return Failed(f"The service is unchanged; blob {sha256[:12]} was not sent.", why, next_step)

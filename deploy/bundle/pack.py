@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from deploy import closure
 from deploy.bundle.contents import MEMORY, Bundle
 from deploy.bundle.git import NO_HOST, GitFailed, Missing, Objects
 from deploy.bundle.layout import find_layout, shipped
+from deploy.bundle.outside import OutsideSource
 from deploy.bundle.repository import Repository, ResolvedTag, missing_objects
 from deploy.bundle.tree import LINK, Blobs, Digest, Entry, GitSource, LfsPointer, entries, lfs_refused, links_out
 from deploy.closure import plan
@@ -17,15 +19,16 @@ from deploy.wire.manifest import Archive, Manifest, Target, TreeFile
 from deploy.wire.names import Sha256
 
 
-def pack(repository: Repository, resolved: ResolvedTag) -> Bundle:
+def pack(repository: Repository, resolved: ResolvedTag, store: str = "") -> Bundle:
     """Make the bundle of a resolved tag: its own settings, its files, its closure, checked whole.
 
+    Where there is a ``store`` (``vendor_store``), archives that the tag lacks are taken from this machine, by hash.
     Raises Refused with every problem of one kind: settings, tree (submodules, Git LFS, links that leave it, files
     under shared paths), closure, missing objects.
     """
     objects = Objects(repository.git)
     try:
-        return _pack(repository, resolved, objects)
+        return _pack(repository, resolved, objects, store)
     except BaseException as error:
         objects.close()
         if isinstance(error, Missing):
@@ -36,7 +39,7 @@ def pack(repository: Repository, resolved: ResolvedTag) -> Bundle:
         raise
 
 
-def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bundle:
+def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects, store: str) -> Bundle:
     tree = entries(repository.git, resolved.tree)
     blobs = Blobs(objects, repository.git_folder / MEMORY)
     layout, settings = find_layout(tree, blobs, repository.prefix, resolved.tag)
@@ -44,7 +47,15 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bu
     _check_links(chosen, blobs)
     digests = _digests(chosen, blobs)
     source = GitSource(tree, blobs, layout.closure)
-    targets, archives = _closure(source, settings, resolved.tag)
+    work_tree = repository.top / layout.closure
+    outside = OutsideSource(
+        source,
+        settings.requirements,
+        lfs_objects=repository.git_folder / "lfs/objects",
+        vendor=work_tree / "vendor",
+        store=store,
+    )
+    targets, archives = _closure(outside, settings, resolved.tag, work_tree)
     files = tuple(
         TreeFile(path, entry.mode, digests[path].sha256, digests[path].size) for path, entry in sorted(chosen.items())
     )
@@ -61,19 +72,24 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects) -> Bu
         settings=settings.to_manifest(),
     )
     oids = {digests[path].sha256: entry.oid for path, entry in chosen.items()}
-    oids.update({digest: source.oid(f"vendor/{archive.name}") for digest, archive in archives.items()})
+    inside = {digest: archive.name for digest, archive in archives.items() if digest not in outside.paths}
+    oids.update({digest: source.oid(f"vendor/{name}") for digest, name in inside.items()})
     blobs.remember()
-    return Bundle(manifest, resolved, settings, oids, objects, blobs)
+    return Bundle(manifest, resolved, settings, oids, outside.paths, objects, blobs)
 
 
 def _closure(
-    source: GitSource, settings: ReleaseSettings, tag: str
+    source: OutsideSource, settings: ReleaseSettings, tag: str, work_tree: Path
 ) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive]]:
     try:
         lock = closure.check(source, settings.requirements, settings.locked_for)
     except Refused as error:  # what mends the working tree does not mend a tag
-        step = f"{error.next_step}, then commit and tag anew: {tag} stays as it is"
-        raise Refused(error.what, error.why, step, problems=error.problems) from error
+        source.refuse_pointers(tag)
+        named = {problem.partition(":")[0] for problem in error.problems}
+        found = () if source.has_store else closure.traps(work_tree)
+        traps = [str(trap) for trap in found if named & set(trap.files)]
+        step = source.next_step(error.next_step + (" --mend" if traps else ""), tag)
+        raise Refused(error.what, error.why, step, problems=[*error.problems, *traps]) from error
     return plan.targets(lock), plan.archives(lock)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,12 @@ SUBMODULE = "160000"
 
 
 class LfsPointer(Exception):
-    """The blob is a Git LFS pointer: the content itself is not in the repository."""
+    """The blob is a Git LFS pointer: the content itself is not in the repository. ``sha256`` is what it names."""
+
+    def __init__(self, oid: str, content: bytes) -> None:
+        super().__init__(oid)
+        named = re.search(rb"^oid sha256:([0-9a-f]{64})$", content, re.MULTILINE)
+        self.sha256 = named.group(1).decode("ascii") if named else ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Blobs:
         if kind != "blob":
             raise Missing(oid)
         if len(content) < LFS_POINTER_MAX and content.startswith(LFS_POINTER):
-            raise LfsPointer(oid)
+            raise LfsPointer(oid, content)
         return content
 
     def digest(self, oid: str) -> Digest:
@@ -125,12 +131,14 @@ class GitSource:
 
     def read(self, path: str) -> bytes:
         """Give the bytes of one file. Raises FileNotFoundError; Refused for a Git LFS pointer."""
-        if path not in self._files:
-            raise FileNotFoundError(path)
         try:
-            return self._blobs.read(self._files[path].oid)
+            return self.blob(path)
         except LfsPointer:
             raise lfs_refused([path]) from None
+
+    def blob(self, path: str) -> bytes:
+        """Like ``read``, but raises LfsPointer for such a one."""
+        return self._blobs.read(self.oid(path))
 
     def names(self, folder: str) -> tuple[str, ...]:
         """List the names of the entries directly in ``folder``, sorted; empty where there is no such folder."""

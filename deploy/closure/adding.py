@@ -23,12 +23,9 @@ def add(root: Path, requirements: str, targets: Sequence[str], text: str, emit: 
     """
     path = root / lockfile.asked_path(requirements)
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    files.write(path, with_requirement(before, text, lockfile.asked_path(requirements)))
-    try:
+    with files.kept_on_failure([path]):
+        files.write(path, with_requirement(before, text, lockfile.asked_path(requirements)))
         return lock(root, requirements, targets, emit)
-    except BaseException:  # Ctrl-C too: a line that nobody could lock must not stay behind
-        files.write(path, before)
-        raise
 
 
 def with_requirement(before: str, text: str, path: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from deploy.errors import Failed, Refused
 
@@ -51,17 +52,22 @@ class BuildClosure:
         self._solved: dict[tuple[str, ...], tuple[Pin, ...]] = {}
         self._complaints: dict[tuple[str, ...], str] = {}
         self._constraints: tuple[str, ...] = ()
+        self._preferred: tuple[str, ...] = ()
         self._joint = True
         self._pool: dict[str, list[Pin]] = {}
         self._run_time: frozenset[str] = frozenset()
 
-    def close(self, run_time: Mapping[Pin, Chosen]) -> Mapping[str, Build]:
+    def close(self, run_time: Mapping[Pin, Chosen], preferred: Sequence[str] = ()) -> Mapping[str, Build]:
         """Find the build environment of every sdist, run-time and build-time.
 
-        Run-time versions are kept where they fit, so that a tool that is a run-time pin as well is vendored once.
+        Run-time versions are kept where they fit, so that a tool that is a run-time pin as well is vendored once;
+        then ``preferred`` ones.
         Raises Refused for what cannot be solved and for loops.
         """
         self._constraints = tuple(f"{pin.name}=={pin.version}" for pin in run_time)
+        named = {pin.name for pin in run_time}
+        others = (text for text in preferred if canonicalize_name(Requirement(text).name) not in named)
+        self._preferred = (*self._constraints, *others)
         self._pool = {pin.name: [pin] for pin in run_time}
         self._sdists = {chosen.file: chosen for chosen in run_time.values() if chosen.metadata.build}
         self._run_time = frozenset(self._sdists)
@@ -208,7 +214,7 @@ class BuildClosure:
         """Solve with the preferred versions, else without; None where no versions answer."""
         if texts in self._solved:
             return self._solved[texts]
-        for constraints in dict.fromkeys((self._constraints, ())):
+        for constraints in dict.fromkeys((self._preferred, self._constraints, ())):
             try:
                 self._solved[texts] = solve(self._interpreter, texts, self._work, constraints=constraints)
                 return self._solved[texts]

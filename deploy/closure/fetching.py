@@ -1,20 +1,22 @@
 """Fills ``vendor/`` from the locks, by hash. Besides ``lock``, the only step that uses a network.
 
-Nothing unverified is ever seen under its final name; what is there with the right bytes is not fetched again.
+Nothing unverified is ever seen under its final name; what is there with the right bytes is not fetched again, and what
+was begun is gone on with.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.errors import Failed, Refused
-from deploy.events import Emit, Notice
+from deploy.errors import Failed, Interrupted, Refused
+from deploy.events import Emit, Event, Notice, Progress
 
-from . import files, proof
-from .index import Index, Wanted, configuration, sha256_of
+from . import proof
+from .folders import is_address, take
+from .incoming import Incoming, clear, incoming, is_there
+from .index import Index, Unwritable, Wanted, configuration
 from .lockfile import BadLock
 from .model import Archive, Lock
 from .source import WorkTree
@@ -37,26 +39,33 @@ class Fetched:
 
 
 def fetch(
-    root: Path, requirements: str, emit: Emit, *, prune: bool = False, superseded: Collection[str] = ()
+    root: Path,
+    requirements: str,
+    emit: Emit,
+    *,
+    prune: bool = False,
+    superseded: Collection[str] = (),
+    source: str = "",
+    store: str = "",
 ) -> Fetched:
     """Bring every archive that ``requirements/NAME`` locks into ``vendor/``.
 
-    Raises Refused without a lock, and Failed with every file that could not be had; files that could are kept, so
-    the next run only fetches the rest. Strays are removed with ``prune``, or where they are ``superseded``; files of
-    the other locks never.
+    ``source`` and then ``store``, each a folder or the address of one, are tried before the index, by name and hash.
+    Raises Refused without a lock, and Failed with every file that could not be had; files that could are kept, and so
+    is the beginning of one that broke off: the next run only fetches the rest. Strays are removed with ``prune``, or
+    where they are ``superseded``; files of the other locks never.
     """
     lock = proof.read(WorkTree(root), requirements)
     others = _named_by_others(root, requirements)
     vendor = root / proof.VENDOR
-    vendor.mkdir(exist_ok=True)
-    for left in vendor.glob(".incoming-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    missing = [archive for file, archive in sorted(lock.archives.items()) if not _is_there(vendor / file, archive)]
+    missing = [archive for file, archive in sorted(lock.archives.items()) if not is_there(vendor / file, archive)]
     altered = tuple(archive.file for archive in missing if (vendor / archive.file).exists())
     if missing:
-        for line in configuration():
-            emit(Notice(f"pip's configuration in force: {line}"))
-        _bring(lock, missing, vendor)
+        if store and not is_address(store) and not Path(store).is_dir():
+            emit(Notice(f"{store} is not there; asking elsewhere"))
+            store = ""
+        _bring(lock, missing, vendor, [place for place in (source, store) if place], emit)
+    clear(vendor)
     strays = _strays(vendor, set(lock.archives) | others)
     gone = [name for name in strays if prune or name in superseded]
     for name in gone:
@@ -75,14 +84,15 @@ def prune(root: Path, requirements: str) -> tuple[str, ...]:
     """Remove the files of ``vendor/`` that no lock names, and tell which. Uses no network. Raises Refused."""
     lock = proof.read(WorkTree(root), requirements)
     vendor = root / proof.VENDOR
-    strays = _strays(vendor, set(lock.archives) | _named_by_others(root, requirements)) if vendor.is_dir() else []
+    strays = _strays(vendor, set(lock.archives) | _named_by_others(root, requirements))
     for name in strays:
         (vendor / name).unlink()
     return tuple(strays)
 
 
 def _strays(vendor: Path, named: Collection[str]) -> list[str]:
-    return sorted(path.name for path in vendor.iterdir() if path.name not in named and not path.name.startswith("."))
+    found = vendor.iterdir() if vendor.is_dir() else ()
+    return sorted(path.name for path in found if path.name not in named and not path.name.startswith("."))
 
 
 def _named_by_others(root: Path, requirements: str) -> set[str]:
@@ -93,30 +103,61 @@ def _named_by_others(root: Path, requirements: str) -> set[str]:
         raise Refused("Nothing was fetched.", why, "fab vendor.lock for that one, or remove its lock") from None
 
 
-def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path) -> None:
-    errors: dict[str, str] = {}
+def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path, places: Sequence[str], emit: Emit) -> None:
+    """Fetch what is missing, whole or with an error that says how far it came."""
     left = {archive.file: archive for archive in missing}
-    with files.staged(vendor) as work:
-        for target in lock.targets:
-            mine = [left.pop(file) for file in sorted(target.files & set(left))]
-            if not mine:
-                continue
-            rules = TargetRules(target.python, target.python_full, target.platform, target.libc)
-            wanted = [Wanted(archive.name, archive.file, archive.sha256, work / archive.file) for archive in mine]
-            with Index(rules) as index:
-                errors.update(index.download(wanted))
-            for archive in mine:
-                if _is_there(work / archive.file, archive):
-                    files.publish(work / archive.file, vendor / archive.file)
+    try:
+        with incoming(vendor) as work:
+            for folder in (place for place in places if not is_address(place)):
+                lacking = [archive for archive in missing if archive.file not in work.published]
+                take(Path(folder).expanduser(), lacking, work, emit)
+            stores = [place for place in places if is_address(place)]
+            errors = _ask(lock, left, work, stores, _Whole(missing, work, emit))
+    except Unwritable as error:
+        step = "free space, or make vendor/ writable; then fab vendor.fetch goes on from there"
+        raise Failed(_lacking(lock, vendor), f"vendor/ cannot be written: {error}", step) from None
+    except KeyboardInterrupt:
+        step = "fab vendor.fetch goes on from there"
+        raise Interrupted(_lacking(lock, vendor), "Ctrl-C or a signal", step) from None
     if errors:
-        raise Failed(
-            f"vendor/ lacks {len(errors)} of {len(lock.archives)} locked archives; what was fetched is kept.",
-            "the index did not give them",
-            "fab vendor.fetch again once the index answers, or fab vendor.lock where a file is gone from it",
-            problems=[f"{file}: {why}" for file, why in sorted(errors.items())],
-        )
+        step = "fab vendor.fetch goes on once the index answers; where a file is gone from it, fab vendor.lock"
+        problems = [f"{file}: {why}" for file, why in sorted(errors.items())]
+        raise Failed(_lacking(lock, vendor), "the index did not give them", step, problems=problems)
 
 
-def _is_there(path: Path, archive: Archive) -> bool:
-    whole = path.is_file() and not path.is_symlink() and path.stat().st_size == archive.size
-    return whole and sha256_of(path) == archive.sha256
+def _ask(lock: Lock, left: dict[str, Archive], work: Incoming, stores: Sequence[str], emit: Emit) -> dict[str, str]:
+    wanted = {file: archive for file, archive in left.items() if file not in work.published}
+    if not wanted:
+        return {}
+    for line in configuration():
+        emit(Notice(f"pip's configuration in force: {line}"))
+    rules = [TargetRules(one.python, one.python_full, one.platform, one.libc) for one in lock.targets]
+    asked = [Wanted(one.name, one.file, one.sha256, work.place(one), one.size) for one in wanted.values()]
+    with Index(*rules) as index:
+        return index.download(asked, emit, stored=lambda file: _publish(work, left[file]), stores=stores)
+
+
+class _Whole:
+    """Passes events on, and with each file's progress that of all of them."""
+
+    def __init__(self, files: Sequence[Archive], work: Incoming, emit: Emit) -> None:
+        self._done = {archive.file: archive.size if archive.file in work.published else 0 for archive in files}
+        self._total = sum(archive.size for archive in files)
+        self._emit = emit
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._done[event.what] = event.done
+            self._emit(Progress(f"{proof.VENDOR}/", sum(self._done.values()), self._total))
+        self._emit(event)
+
+
+def _publish(work: Incoming, archive: Archive) -> None:
+    if not work.publish(archive):
+        raise Unwritable(f"{archive.file} reads otherwise than it was written")
+
+
+def _lacking(lock: Lock, vendor: Path) -> str:
+    """What is true of ``vendor/`` after a fetch that could not bring everything."""
+    lacks = sum(not is_there(vendor / file, archive) for file, archive in lock.archives.items())
+    return f"vendor/ lacks {lacks} of {len(lock.archives)} locked archives; what was fetched is kept."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 
@@ -38,6 +38,34 @@ def staged(folder: Path) -> Generator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix=".incoming-", dir=folder) as work:
         yield Path(work)
+
+
+class Before:
+    """The bytes of some files at one moment."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._bytes = {path: path.read_bytes() if path.is_file() else None for path in paths}
+
+    def put_back(self) -> None:
+        """Give every file its bytes of then, and remove those that were not there."""
+        for path, data in self._bytes.items():
+            if data is None:
+                path.unlink(missing_ok=True)
+            elif not path.is_file() or path.read_bytes() != data:
+                with staged(path.parent) as work:
+                    (work / path.name).write_bytes(data)
+                    publish(work / path.name, path)
+
+
+@contextlib.contextmanager
+def kept_on_failure(paths: Iterable[Path]) -> Generator[Before]:
+    """Put files back as they were where what is done to them meanwhile fails, or is interrupted."""
+    before = Before(paths)
+    try:
+        yield before
+    except BaseException:  # Ctrl-C too: nobody shall find half of it
+        before.put_back()
+        raise
 
 
 def _sync(path: Path) -> None:

@@ -9,6 +9,7 @@ Anything that would make pip look elsewhere than ``vendor/`` is refused with its
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,14 @@ from packaging.utils import canonicalize_name
 
 from deploy.wire.names import Sha256
 
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CODING = re.compile(rb"^#.*?coding[:=]\s*([-\w.]+)", re.MULTILINE)
 _POLICY = re.compile(r"#\s*policy:\s*(?P<rest>.*)$")
 _POLICY_WORDS = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s+(?P<policy>source|wheel)\s*$")
 _PIN = re.compile(r"\./vendor/(?P<file>[^/\s;]+)(?P<marker>\s*;.*?)?\s+--hash=sha256:(?P<sha256>[0-9a-f]{64})$")
@@ -63,7 +72,7 @@ def read_asked(text: str, path: str) -> Asked:
     roots: list[Root] = []
     policies: dict[str, str] = {}
     problems: list[str] = []
-    for number, line in _logical_lines(text):
+    for number, line in logical_lines(text):
         where = f"{path}:{number}"
         if policy := _POLICY.match(line):
             words = _POLICY_WORDS.match(policy["rest"])
@@ -72,7 +81,7 @@ def read_asked(text: str, path: str) -> Asked:
             else:
                 problems.append(f"{where}: a policy reads '# policy: NAME source' or '# policy: NAME wheel'")
             continue
-        stripped = _without_comment(line)
+        stripped = without_comment(line)
         if not stripped:
             continue
         if refusal := _refusal(stripped):
@@ -92,8 +101,8 @@ def read_pins(text: str, path: str) -> tuple[dict[str, Sha256], tuple[str, ...]]
     # pip decodes the file as such a comment says (PEP 263), and in UTF-7 another comment can hold a line of its own.
     if _ENCODING.search(text):
         problems.append(f"{path}: a comment that names an encoding is refused: pip would read other lines than these")
-    for number, line in _logical_lines(text):
-        stripped = _without_comment(line)
+    for number, line in logical_lines(text):
+        stripped = without_comment(line)
         if not stripped:
             continue
         where = f"{path}:{number}"
@@ -109,7 +118,19 @@ def read_pins(text: str, path: str) -> tuple[dict[str, Sha256], tuple[str, ...]]
     return pins, tuple(problems)
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+def decoded(data: bytes) -> str:
+    """Decode as pip does: a byte order mark, a coding comment in the first two lines, else UTF-8. Raises ValueError."""
+    for mark, encoding in _BOMS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding)
+    stated = _CODING.search(b"\n".join(data.splitlines()[:2]))
+    try:
+        return data.decode(stated[1].decode("ascii") if stated else "utf-8")
+    except LookupError as error:
+        raise ValueError(str(error)) from None
+
+
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Join lines that end in a backslash, as pip does, and number each by where it starts."""
     start, held = 0, ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -123,8 +144,15 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
         yield start, held.strip()
 
 
-def _without_comment(line: str) -> str:
+def without_comment(line: str) -> str:
+    """Cut a comment off: what starts with ``#`` at the beginning or after a space, as pip has it."""
     return re.sub(r"(^|\s+)#.*$", "", line).strip()
+
+
+def name_of(line: str) -> str:
+    """Give the normalised name that a line of a ``NAME.in`` asks for; nothing for a comment."""
+    plain = without_comment(line)
+    return canonicalize_name(Requirement(plain).name) if plain else ""
 
 
 def _refusal(line: str) -> str:

@@ -48,19 +48,22 @@ def lock(
     *,
     upgrade: bool = False,
     let_go: Collection[str] = (),
+    preferred: Sequence[str] = (),
 ) -> Locked:
     """Resolve ``requirements/NAME.in`` for some targets (``3.11``, ``target.declared``); write the pins and the lock.
 
-    ``upgrade`` lets go of every version locked before, ``let_go`` of those of some packages alone.
+    ``upgrade`` lets go of every version locked before, ``let_go`` of those of some packages alone; ``preferred``
+    (``django==5.2``) are kept like those locked before, and rather than those.
     Raises Refused for what a person must change (a bad line, a conflict, a build loop) and Failed where the index
     does not answer; then nothing was written.
     """
     wanted = declared(targets)
     asked = _asked(root, requirements)
+    _require_ours(root, requirements)
     earlier = _earlier(root, requirements)
-    if earlier and not upgrade and not let_go and _still_holds(root, earlier, asked, wanted):
+    if earlier and not upgrade and not let_go and not preferred and _still_holds(root, earlier, asked, wanted):
         return Locked(earlier, changed=False, changes=())
-    kept = Kept() if upgrade or earlier is None else _kept(earlier, let_go)
+    kept = Kept(preferred=preferred) if upgrade or earlier is None else _kept(earlier, let_go, preferred)
     for line in configuration():
         emit(Notice(f"pip's configuration in force: {line}"))
     with tempfile.TemporaryDirectory(prefix="sealed-deploy-lock-") as work:
@@ -83,6 +86,19 @@ def _asked(root: Path, requirements: str) -> lines.Asked:
     if asked.problems:
         raise Refused("Nothing was locked.", f"{path} cannot be locked", f"edit {path}", problems=asked.problems)
     return asked
+
+
+def _require_ours(root: Path, requirements: str) -> None:
+    """Refuse to write over what a person, or another tool, wrote."""
+    for path in (lockfile.pins_path(requirements), lockfile.lock_path(requirements)):
+        file = root / path
+        text = file.read_bytes().strip() if file.is_file() else b""
+        if text and not text.startswith(lockfile.GENERATED.encode()):
+            raise Refused(
+                "Nothing was locked.",
+                f"{path} is in the way: the pins would be written there, and vendor.lock did not write what it holds",
+                f"move {path} away, or set `requirements:` in fabric.yaml to another name than {requirements}",
+            )
 
 
 def _earlier(root: Path, requirements: str) -> Lock | None:
@@ -113,7 +129,7 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _kept(earlier: Lock, let_go: Collection[str]) -> Kept:
+def _kept(earlier: Lock, let_go: Collection[str], preferred: Sequence[str]) -> Kept:
     """What to keep of the earlier lock. Raises Refused for a package to let go of that is not locked."""
     known = {archive.name for archive in earlier.archives.values()}
     names = {canonicalize_name(name) for name in let_go}
@@ -122,7 +138,7 @@ def _kept(earlier: Lock, let_go: Collection[str]) -> Kept:
 
         why = f"{name} is no package of requirements/{earlier.requirements}{did_you_mean(name, known)}"
         raise Refused("Nothing was locked.", why, "fab vendor.upgrade NAME with a name that is pinned")
-    return Kept(earlier, names)
+    return Kept(earlier, names, preferred)
 
 
 def _changes(earlier: Lock | None, fresh: Lock) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -25,7 +25,7 @@ from .builds import BuildClosure
 from .index import Index
 from .interpreter import FoundPython, find, here
 from .model import Archive, Build, Lock, LockTarget, dependency_order
-from .solve import Interpreter, Pin, Reached, Unsolvable, pooled, reach, solve
+from .solve import Interpreter, Pin, Reached, Unsolvable, pooled, reach, solve_keeping
 from .target import DEFAULT_LIBC, Declared, TargetRules, platform_here
 from .toolchain import toolchain
 
@@ -36,19 +36,20 @@ _EXTRA = re.compile(r'extra\s*==\s*"([^"]+)"')
 class Kept:
     """What to keep wherever it still fits: versions of an earlier lock but those of ``let_go``.
 
-    ``preferred`` are run-time versions that come from elsewhere, by name.
+    ``preferred`` (``django==5.2``) are run-time versions that come from elsewhere and go before those of the lock.
     """
 
     earlier: Lock | None = None
     let_go: Collection[str] = ()
-    preferred: Mapping[str, str] = field(default_factory=dict[str, str])
+    preferred: Sequence[str] = ()
 
     def run_time(self, name: str) -> dict[str, str]:
-        """Give run-time versions by package for a target of this name, or as the first target had them."""
+        """Give constraints by package for a target of this name: as it was locked, else as the first target was."""
         targets = self.earlier.targets if self.earlier else ()
         same = next((target for target in targets if target.name == name), targets[0] if targets else None)
         locked = [self.earlier.archives[file] for file in same.install] if self.earlier and same else []
-        return {**self.preferred, **{one.name: one.version for one in locked if one.name not in self.let_go}}
+        found = {one.name: f"{one.name}=={one.version}" for one in locked if one.name not in self.let_go}
+        return {**found, **{canonicalize_name(Requirement(text).name): text for text in self.preferred}}
 
     def build_environments(self) -> dict[str, tuple[Pin, ...]]:
         """Give the environment of each sdist as it was locked, for the first target that had it."""
@@ -121,7 +122,7 @@ class Making:
         run_time = dict(zip(pins, shelf.choose(pins), strict=True))
         self._emit(Notice(f"{rules.name}: {len(pins)} run-time packages; closing their build environments"))
         closure = BuildClosure(interpreter, shelf, self._asker(target, interpreter), self._environments, self._work)
-        builds = closure.close(run_time)
+        builds = closure.close(run_time, self._kept.preferred)
         for file, environment in closure.environments().items():
             self._environments.setdefault(file, environment)
         self._pins = {**by_name, **self._pins}
@@ -156,16 +157,12 @@ class Making:
         mine = pooled(roots, {pin.name: [pin] for pin in serving}, interpreter.rules) if serving else None
         if mine is not None:
             return mine
-        versions = {**{pin.name: pin.version for pin in serving}, **self._kept.run_time(interpreter.rules.name)}
-        if versions:
-            limits = [f"{name}=={version}" for name, version in sorted(versions.items())]
-            try:
-                return solve(interpreter, roots, self._work, constraints=limits)
-            except Unsolvable:
-                those = "of another target" if self._pins else "locked before"
-                self._emit(Notice(f"{interpreter.rules.name}: the versions {those} do not fit; resolving afresh"))
+        kept = {
+            **{pin.name: f"{pin.name}=={pin.version}" for pin in serving},
+            **self._kept.run_time(interpreter.rules.name),
+        }
         try:
-            return solve(interpreter, roots, self._work)
+            pins, dropped = solve_keeping(interpreter, roots, self._work, [kept[name] for name in sorted(kept)])
         except Unsolvable as error:
             raise Refused(
                 "Nothing was locked.",
@@ -174,6 +171,9 @@ class Making:
                 "change the requirements that pip names, then fab vendor.lock",
                 problems=str(error).splitlines(),
             ) from None
+        if dropped:
+            self._emit(Notice(f"{interpreter.rules.name}: not kept, because they do not fit: {', '.join(dropped)}"))
+        return pins
 
 
 def _stand_in(python: str) -> FoundPython:

@@ -21,6 +21,8 @@ from .index import environment
 from .target import TargetRules
 
 _CHILD = Path(__file__).with_name("solve_child.py")
+_MAX_TRIES = 40
+"""Questions to pip, a few seconds each, before versions that do not fit are let go of together."""
 
 
 class Unsolvable(ValueError):
@@ -90,6 +92,35 @@ def solve(
         raise Unsolvable(_complaint(done.stdout, done.stderr))
     items: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     return tuple(sorted((_pin(item["metadata"]) for item in items), key=lambda pin: pin.name))
+
+
+def solve_keeping(
+    interpreter: Interpreter, requirements: Sequence[str], work: Path, preferred: Sequence[str]
+) -> tuple[tuple[Pin, ...], tuple[str, ...]]:
+    """Resolve with as many preferred versions as fit, and tell which do not. Raises Unsolvable.
+
+    What does not fit is halved: one version that is gone costs some ten questions to pip, and no other version.
+    """
+    if not preferred:
+        return solve(interpreter, requirements, work), ()
+    pins: tuple[Pin, ...] | None = None
+    kept: list[str] = []
+    dropped: list[str] = []
+    waiting, tries = [list(preferred)], 0
+    while waiting:
+        part = waiting.pop(0)
+        tries += 1
+        try:
+            pins = solve(interpreter, requirements, work, constraints=[*kept, *part])
+            kept += part
+        except Unsolvable:
+            pins = pins or solve(interpreter, requirements, work)
+            half = len(part) // 2
+            if half and tries < _MAX_TRIES:
+                waiting = [part[:half], part[half:], *waiting]
+            else:
+                dropped += part
+    return pins or (), tuple(dropped)
 
 
 def reach(requirements: Iterable[Requirement], pins: Mapping[str, Pin], rules: TargetRules) -> dict[str, Reached]:

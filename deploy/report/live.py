@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import DeployError
-from deploy.events import Event, FleetStep, HostBytes, HostEnded, HostStep, RunEnded, RunStarted
+from deploy.events import Event, FleetStep, HostBytes, HostEnded, HostStep, Progress, RunEnded, RunStarted
 from deploy.report.text import duration, escape, size
-from deploy.report.words import closing, describe, failed_line
+from deploy.report.words import closing, describe, failed_line, far
 
 _STYLES = {"done": "green", "failed": "bold red", "warned": "yellow"}
 _ROWS_BELOW = 6
@@ -44,6 +44,7 @@ class Live:
         self._lock = threading.RLock()
         self._hosts: dict[str, _Host] = {}
         self._fleet = _Host("fleet")
+        self._under_way: dict[str, Progress] = {}
         self._live = RichLive(
             get_renderable=self._render,
             console=self._console,
@@ -63,7 +64,7 @@ class Live:
                 # Of the closing block only the verdict and the last line, which says where, are set off.
                 plain = isinstance(event, RunEnded) and 0 < at < len(told) - 1
                 self._console.print(Text(line, style="" if plain else _style(event)))
-            if isinstance(event, RunStarted):
+            if isinstance(event, RunStarted | Progress):
                 self._live.start()
 
     def failed(self, error: DeployError, started: RunStarted | None) -> None:
@@ -80,7 +81,7 @@ class Live:
             return []
         if isinstance(event, HostStep) and event.state == "done" and not self._verbose:
             return []
-        if isinstance(event, HostBytes) and not self._verbose:
+        if isinstance(event, HostBytes | Progress) and not self._verbose:
             return []
         return describe(event, verbose=self._verbose)
 
@@ -95,6 +96,10 @@ class Live:
             case HostBytes():
                 host = self._host(event.host)
                 host.sent, host.total = event.sent, event.total
+            case Progress():
+                self._under_way[event.what] = event
+                if event.is_whole:
+                    del self._under_way[event.what]
             case HostEnded():
                 host = self._host(event.host)
                 host.step, host.state, host.ended = event.outcome, "ended", True
@@ -112,8 +117,10 @@ class Live:
             if len(order) > room:
                 order.sort(key=lambda host: (host.ended, host.state == "done", host.state == "waiting"))
             table = Table.grid(padding=(0, 2))
-            for host in [self._fleet, *order[:room]]:
+            for host in [self._fleet, *order[:room]] if self._hosts else []:
                 table.add_row(*_row(host))
+            for progress in list(self._under_way.values())[:room]:
+                table.add_row(*_bar(progress))
             more = [Text(f"... and {len(order) - room} hosts more", style="dim")] if len(order) > room else []
             return Group(table, *more)
 
@@ -132,6 +139,11 @@ def _row(host: _Host) -> list[Text | ProgressBar]:
         Text(f"{size(host.sent)} of {size(host.total)}" if sending else ""),
         Text(elapsed, style="dim"),
     ]
+
+
+def _bar(progress: Progress) -> list[Text | ProgressBar]:
+    bar = ProgressBar(total=progress.total or None, completed=progress.done, width=20)
+    return [Text(escape(progress.what, 50), style="bold"), bar, Text(far(progress))]
 
 
 def _style(event: Event) -> str:

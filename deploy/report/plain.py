@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TextIO
 
 from deploy.errors import DeployError
-from deploy.events import Event, RunEnded, RunStarted
+from deploy.events import Event, Progress, RunEnded, RunStarted
 from deploy.report.words import closing, describe, failed_line
+
+STILL_S = 10.0
+"""How often something that is still under way says how far it is."""
 
 
 class Plain:
@@ -19,6 +23,7 @@ class Plain:
         self._log = log
         self._lock = threading.Lock()
         self._hosts: tuple[str, ...] = ()
+        self._told_at: dict[str, float] = {}
 
     def __call__(self, event: Event) -> None:
         with self._lock:
@@ -27,8 +32,15 @@ class Plain:
             if isinstance(event, RunEnded):
                 told = closing(event, self._hosts, self._log)
             else:
-                told = describe(event, verbose=self._verbose)
+                told = describe(event, verbose=self._verbose or (isinstance(event, Progress) and self._is_due(event)))
             self._write(told)
+
+    def _is_due(self, event: Progress) -> bool:
+        now = time.monotonic()
+        due = now - self._told_at.setdefault(event.what, now) >= STILL_S
+        if due:
+            self._told_at[event.what] = now
+        return due
 
     def _write(self, told: list[str]) -> None:
         if told:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Protocol, TextIO
 
 from deploy.errors import DeployError
-from deploy.events import Emit, Event, FleetStep, HostBytes, HostStep, Notice, RunEnded, RunStarted
+from deploy.events import Emit, Event, FleetStep, HostBytes, HostStep, Notice, Progress, RunEnded, RunStarted
 from deploy.report import records
 from deploy.report.plain import Plain
 from deploy.report.records import Records
@@ -33,7 +33,7 @@ def sink(*, json: bool, verbose: bool) -> Generator[Emit, None, None]:
     log = str(opened[1]) if opened else None
     sinks: list[_Sink] = [_screen(sys.stdout, json=json, verbose=verbose, log=log)]
     if opened:
-        sinks.append(Records(opened[0], skip=HostBytes))  # too many, and each only the next one's prefix
+        sinks.append(Records(opened[0], skip=(HostBytes, Progress)))  # too many, and each only the next one's prefix
     started: list[RunStarted] = []
     ended: list[RunEnded] = []
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploy.errors import DeployError, ExitCode
-from deploy.events import Event, FleetStep, HostBytes, HostCost, HostEnded, HostStep, Notice, RunEnded, RunStarted
+from deploy.events import (
+    Event,
+    FleetStep,
+    HostBytes,
+    HostCost,
+    HostEnded,
+    HostStep,
+    Notice,
+    Progress,
+    RunEnded,
+    RunStarted,
+)
 from deploy.report.text import COMMAND_LIMIT, LINE_LIMIT, duration, escape, hosts, lines, size
 
 A_MOMENT_S = 1.0
@@ -35,6 +46,8 @@ def describe(event: Event, *, verbose: bool = False) -> list[str]:
         case HostBytes():
             whole = event.sent >= event.total > 0
             return [f"{escape(event.host)}: sent {size(event.total)}"] if whole else []
+        case Progress():
+            return [f"{escape(event.what)}: {far(event)}"] if event.is_whole or verbose else []
         case HostCost():
             return []  # for the log and for machines
         case HostEnded():
@@ -94,6 +107,11 @@ def _step(who: str, event: FleetStep | HostStep, *, started: bool, verbose: bool
     took = f", {duration(event.elapsed_s)}" if event.elapsed_s else ""
     state = "FAILED" if event.state == "failed" else event.state
     return _tell(who, f"{escape(event.step)}: {state}{took}", event.detail)
+
+
+def far(event: Progress) -> str:
+    """``1.2 MB of 3.4 MB``, or ``3.4 MB`` where that is all."""
+    return f"{size(event.done)} of {size(event.total)}" if event.done < event.total else size(event.done)
 
 
 def _tell(who: str, what: str, detail: str) -> list[str]:

@@ -65,6 +65,7 @@ class OperatorSettings:
     default_stage: str | None
     stages: Mapping[str, Declared]
     """Every declared stage, and ``sandbox``, whose hosts are known only when it is up."""
+    vendor_store: str = ""
 
     @property
     def declared(self) -> tuple[str, ...]:

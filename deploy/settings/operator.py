@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from deploy.settings.commands import command_of, health_part
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
@@ -11,7 +12,7 @@ from deploy.settings.levels import Place, walk
 from deploy.settings.roots import root_problems
 from deploy.settings.schema import DEADLINE_KEYS
 from deploy.settings.section import NAME, USER, Section, did_you_mean, plain
-from deploy.settings.stage import check_stage
+from deploy.settings.stage import anchored_store, check_stage
 from deploy.settings.yaml_text import BadYaml, load
 
 _WORD = r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*"
@@ -42,6 +43,7 @@ def operator_of(mapping: object, where: str = "fabric.yaml", *, text: str | None
         python=top.text("python", says='a version such as "3.11", in quotes'),
         default_stage=top.text("default_stage", NAME, says="a stage name"),
         stages=stages,
+        vendor_store=_store(top),
     )
     if settings.default_stage and settings.default_stage not in stages:
         top.note("default_stage", f"no such stage{did_you_mean(settings.default_stage, stages)}")
@@ -50,6 +52,22 @@ def operator_of(mapping: object, where: str = "fabric.yaml", *, text: str | None
     if problems:
         raise refused(where, problems)
     return settings
+
+
+def vendor_store(mapping: object, project: Path, where: str = "fabric.yaml") -> str:
+    """Take that one key out of the ``deploy`` mapping: an absolute folder, an address, or nothing. Raises Refused."""
+    problems: list[str] = []
+    found = _store(Section(plain(mapping), "", problems))
+    if problems:
+        raise refused(where, problems)
+    return anchored_store(found, project)
+
+
+def _store(top: Section) -> str:
+    text = top.text("vendor_store", says="a folder or an http(s) address") or ""
+    if "://" in text and not text.startswith(("http://", "https://")):
+        top.note("vendor_store", f"expected a folder or an http(s) address, got {text!a}")
+    return text
 
 
 def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer], app: _Fleet) -> Declared:

@@ -57,6 +57,7 @@ KEYS: tuple[Key, ...] = (
     Key("stages", "operator", APP, "{NAME: stage}", "{}", "Named fleets; `sandbox` always exists."),
     Key("tags", "operator", STAGE, "any | annotated | signed", "any", "Which tags this stage accepts."),
     Key("allowed_signers", "operator", STAGE, "path", "none", "ssh allowed-signers file for `tags: signed`."),
+    Key("vendor_store", "operator", APP, "folder or URL", "none", "Where archives lie that git does not hold."),
     Key("wait_s", "operator", STAGE, "seconds", "0", "How long to wait for a lock that somebody else holds."),
     Key("root", "operator", ALL, "absolute path", "required", "ROOT on the host; releases live below it."),
     Key("restart", "operator", ALL, "COMMAND", "none", "Run after every switch, as deploy, in the release's src/."),

@@ -68,6 +68,8 @@ class Stage:
     tags: str
     allowed_signers: str | None
     wait_s: float
+    vendor_store: str = ""
+    """An absolute folder, an address, or nothing."""
 
 
 def resolve_stage(
@@ -93,7 +95,13 @@ def resolve_stage(
         raise refused(f"stage {declared.name}", problems)
     chosen = _narrowed(declared.name, [_anchored(host, project) for host in found], hosts, groups)
     signers = declared.allowed_signers and _absolute(declared.allowed_signers, project)
-    return Stage(declared.name, chosen, declared.tags, signers, declared.wait_s)
+    store = anchored_store(settings.vendor_store, project)
+    return Stage(declared.name, chosen, declared.tags, signers, declared.wait_s, store)
+
+
+def anchored_store(store: str, project: Path) -> str:
+    """Make a store that is a folder absolute, counted from ``project``."""
+    return store if not store or "://" in store else _absolute(store, project)
 
 
 def stage_name(settings: OperatorSettings, name: str | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from deploy.errors import Refused
-from deploy.tasks.commands import project_of
+from deploy.tasks.commands import project_of, settings_of
 from deploy.tasks.executor import fleet_task
 
 if TYPE_CHECKING:
@@ -36,14 +37,40 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
             _tell(emit, f"next: {fetch}, then commit requirements/ and vendor/")
 
 
-@fleet_task(help={"prune": "Remove files of vendor/ that no lock names.", **_LINES})
-def fetch(c: Context, *, prune: bool = False, json: bool = False) -> None:
+@fleet_task(
+    help={
+        "prune": "Remove files of vendor/ that no lock names.",
+        "mend": "Override git's rules that leave out files of vendor/, or change their bytes.",
+        "source": "A folder (another project's vendor/) or an http(s) address of one, tried before the index.",
+        **_LINES,
+    }
+)
+def fetch(c: Context, *, prune: bool = False, source: str = "", mend: bool = False, json: bool = False) -> None:
     """Fill vendor/ from the lock, by hash. Asks the configured index for what is not there."""
     from deploy import closure
 
     place = _place(c)
     with _told(json=json) as emit:
-        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, prune=prune))
+        done = closure.fetch(place.root, place.requirements, emit, prune=prune, source=source, store=place.store)
+        _tell_fetched(emit, done)
+        trapped = _tell_traps(emit, place, mending=mend)
+    if trapped and (mend or (not json and _agrees("override these rules in vendor/?"))):
+        with _told(json=json) as emit:
+            _mend(emit, place.root)
+
+
+@fleet_task(help=_LINES)
+def store(c: Context, *, json: bool = False) -> None:
+    """Copy what vendor_store, a folder, lacks of the locked archives into it, from vendor/."""
+    from deploy import closure
+
+    place = _place(c)
+    with _told(json=json) as emit:
+        if not place.store:
+            why = "fabric.yaml names no vendor_store"
+            raise Refused("Nothing was stored.", why, "add `vendor_store: FOLDER` below deploy:")
+        given = closure.give(place.root, place.requirements, place.store, emit)
+        _tell(emit, f"{place.store}: archives added: {len(given)}")
 
 
 @fleet_task(help={"requirement": "What to ask for, as in requirements/NAME.in.", **_LINES})
@@ -54,11 +81,53 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
     place = _place(c)
     with _told(json=json) as emit:
         locked = closure.add(place.root, place.requirements, place.targets, requirement, emit)
-        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
+        _fetch_changed(emit, place, locked)
         _tell_locked(emit, locked)
-        for name in locked.new:
-            chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
-            _tell(emit, f"new: {next(chain for found in chains.values() for chain in found)}")
+        _tell_chains(emit, place, locked.new)
+
+
+@fleet_task(
+    help={
+        "source": "A requirements file, pyproject.toml, pylock.toml, or a folder of archives.",
+        "extra": "Extras of the project itself to take in, separated by commas.",
+        "force": "Replace requirements/NAME.in, and leave out packages that no index gives.",
+        "unlisted": "Accept archives whose hash SOURCE does not list.",
+        **_LINES,
+    }
+)
+def adopt(
+    c: Context,
+    source: str,
+    *,
+    extra: str = "",
+    force: bool = False,
+    unlisted: bool = False,
+    json: bool = False,
+) -> None:
+    """Take over a project: write requirements/NAME.in, lock the versions that SOURCE pins, fetch, show what differs."""
+    from deploy import closure
+
+    place = _place(c)
+    extras = [name.strip() for name in extra.split(",") if name.strip()]
+    with _told(json=json) as emit:
+        done = closure.adopt(
+            place.root,
+            place.requirements,
+            place.targets,
+            Path(source),
+            emit,
+            extras=extras,
+            force=force,
+            unlisted=unlisted,
+        )
+        _tell_fetched(emit, done.fetched)
+        _tell_locked(emit, done.locked)
+        _tell_chains(emit, place, done.unnamed)
+        for text in done.differences:
+            _tell(emit, text)
+        _tell(
+            emit, f"next: read requirements/{place.requirements}.in, fab vendor.check, commit requirements/ and vendor/"
+        )
 
 
 @fleet_task(help={"name": "One package; default: all.", **_LINES})
@@ -70,7 +139,7 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
     with _told(json=json) as emit:
         let_go = (name,) if name else ()
         locked = closure.lock(place.root, place.requirements, place.targets, emit, upgrade=name is None, let_go=let_go)
-        _tell_fetched(emit, closure.fetch(place.root, place.requirements, emit, superseded=locked.superseded))
+        _fetch_changed(emit, place, locked)
         _tell_locked(emit, locked)
 
 
@@ -98,6 +167,7 @@ def check(c: Context, *, json: bool = False) -> None:
         for line in closure.remarks(found):
             _tell(emit, line)
         _tell(emit, f"closed: {_summary(found.lock)}")
+        _tell_traps(emit, place)
 
 
 @fleet_task(help={"name": "The package.", **_LINES})
@@ -138,10 +208,12 @@ class _Place:
     requirements: str
     python: str
     targets: tuple[str, ...]
+    store: str
 
 
 def _place(c: Context) -> _Place:
     """Read the working tree's own fabric.yaml: the closure is a release setting, which no stage overrides."""
+    from deploy.settings.operator import vendor_store
     from deploy.settings.release import release_from_text
 
     project = project_of(c)
@@ -151,7 +223,8 @@ def _place(c: Context) -> _Place:
     settings = release_from_text(path.read_text(encoding="utf-8"), path.name)
     own = project / settings.subdirectory
     root = own if (own / "requirements").is_dir() else project
-    return _Place(root, settings.requirements, settings.python, settings.locked_for)
+    store = vendor_store(settings_of(c), project)
+    return _Place(root, settings.requirements, settings.python, settings.locked_for, store)
 
 
 @contextmanager
@@ -178,6 +251,48 @@ def _tell_fetched(emit: Emit, done: Fetched) -> None:
     _tell(emit, f"vendor/: archives fetched: {len(done.fetched)}, there already: {len(done.present)}")
 
 
+def _fetch_changed(emit: Emit, place: _Place, locked: Locked) -> None:
+    from deploy import closure
+
+    superseded = locked.superseded
+    done = closure.fetch(place.root, place.requirements, emit, superseded=superseded, store=place.store)
+    _tell_fetched(emit, done)
+    _tell_traps(emit, place)
+
+
+def _tell_traps(emit: Emit, place: _Place, *, mending: bool = False) -> bool:
+    """Say what git would do to vendor/, and tell whether there is anything. With a store, git may ignore it."""
+    from deploy import closure
+
+    found = () if place.store else closure.traps(place.root)
+    for trap in found:
+        _tell(emit, str(trap))
+    if found and not mending:
+        _tell(emit, "a tag would not hold these files as they are; fab vendor.fetch --mend overrides the rules")
+    return bool(found)
+
+
+def _mend(emit: Emit, root: Path) -> None:
+    from deploy import closure
+
+    written = closure.mend(root)
+    if written:
+        again = "git add --renormalize vendor/ && git add" if f"{written[0]}".endswith("attributes") else "git add"
+        _tell(emit, f"wrote {', '.join(written)}; next: {again} {' '.join(written)} vendor/, and commit")
+    for trap in closure.traps(root):
+        _tell(emit, f"not mended, edit that rule by hand: {trap}")
+
+
+def _agrees(question: str) -> bool:
+    """Ask whoever sits at the terminal; where nobody does, the answer is no."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
 def _tell_locked(emit: Emit, locked: Locked) -> None:
     for change in locked.changes:
         _tell(emit, change)
@@ -186,6 +301,14 @@ def _tell_locked(emit: Emit, locked: Locked) -> None:
             _tell(emit, f"yanked: {archive.label}: {archive.yanked}")
     done = "wrote" if locked.changed else "nothing changed:"
     _tell(emit, f"{done} {_summary(locked.lock)}")
+
+
+def _tell_chains(emit: Emit, place: _Place, names: Sequence[str]) -> None:
+    from deploy import closure
+
+    for name in names:
+        chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
+        _tell(emit, f"new: {next(chain for found in chains.values() for chain in found)}")
 
 
 def _summary(lock: Lock) -> str:

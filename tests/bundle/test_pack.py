@@ -276,6 +276,17 @@ def test_a_tag_without_settings_is_refused(make: Callable[[str], Any]) -> None:
     assert refusal(bare.folder).why == "tag v1 has no fabric.yaml"
 
 
+def test_what_git_left_out_of_the_tag_is_told_with_its_rule(project: Any) -> None:
+    """The usual cause of a hole that the work tree does not have: a rule that ignores wheels."""
+    project.write(".gitignore", "*.whl\n")
+    project.git("rm", "-q", "--cached", "vendor/tiny-1.0-py3-none-any.whl")
+    project.commit()
+    project.tag("v1")
+    refused = refusal(project.folder)
+    assert "git ignores vendor/tiny-1.0-py3-none-any.whl, by .gitignore:1: *.whl" in refused.problems
+    assert "fab vendor.fetch --mend, then commit and tag anew" in refused.next_step
+
+
 def test_a_monorepo_ships_the_subdirectory_with_the_closure_above_it(project: Any) -> None:
     """`subdirectory` ships that folder alone; without requirements/ of its own the closure is the project's."""
     project.settings("  subdirectory: services/shop\n")

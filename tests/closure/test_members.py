@@ -129,6 +129,16 @@ def test_what_honest_tars_hold_is_let_in(
     assert {member.name.removeprefix("./") for member, _ in entries if member.isreg()} <= found.files
 
 
+@pytest.mark.parametrize("member", [entry(TOP), link(TOP, "other")])
+def test_archive_without_a_folder_is_refused(member: tuple[tarfile.TarInfo, bytes]) -> None:
+    """One file, or one link, at the top."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(member[0])
+    with pytest.raises(BadArchive, match=r"holds no folder: 'lib-1\.0' is a file or a link"):
+        read_tar(packed.getvalue())
+
+
 def test_bytes_after_the_end_and_cut_archives_are_refused() -> None:
     """A second tar behind the first, a cut one and one with a wrong checksum: readers would disagree on each."""
     whole = tar(entry(f"{TOP}/big", data=bytes(range(256)) * 4096))
@@ -240,8 +250,9 @@ def test_members_of_a_zip_that_overlap_are_refused() -> None:
     directory = data.index(b"PK\1\2")
     first = data.index(b"PK\1\2", directory + 1)
     second = data.index(b"PK\1\2", first + 1)
+    data[second:] = data[second:].replace(b"lib-1.0/b", b"lib-1.0/a")
     data[second + 42 : second + 46] = data[first + 42 : first + 46]
-    with pytest.raises(BadArchive, match=r"overlap|two names"):
+    with pytest.raises(BadArchive, match="overlap"):
         members.read("lib-1.0.zip", bytes(data), wanted)
 
 

@@ -10,9 +10,9 @@ from deploy.closure import target
 from deploy.closure.target import TargetRules
 
 
-def rules(python: str = "3.11", machine: str = "x86_64") -> TargetRules:
-    """A target with the default glibc, 2.28."""
-    return TargetRules(python, f"{python}.7", f"linux_{machine}")
+def rules(python: str = "3.11", machine: str = "x86_64", libc: str = "glibc 2.28") -> TargetRules:
+    """A target."""
+    return TargetRules(python, f"{python}.7", f"linux_{machine}", libc)
 
 
 def fits(rules: TargetRules, tags: str) -> bool:
@@ -76,6 +76,26 @@ def test_which_wheels_fit(tags: str, *, expected: bool) -> None:
 def test_first_glibc_of_other_processors(tags: str, *, expected: bool) -> None:
     """On arm64 there was no manylinux before glibc 2.17."""
     assert fits(rules(machine="aarch64"), tags) is expected
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("py3-none-any", True),
+        ("cp311-cp311-musllinux_1_1_x86_64", True),
+        ("cp311-cp311-musllinux_1_2_x86_64", True),
+        ("cp311-abi3-musllinux_1_2_x86_64", True),
+        ("py3-none-musllinux_1_2_x86_64", True),
+        ("cp311-cp311-musllinux_1_3_x86_64", False),
+        ("cp311-cp311-musllinux_1_2_aarch64", False),
+        ("cp311-cp311-manylinux_2_17_x86_64", False),
+        ("cp311-cp311-manylinux2014_x86_64.musllinux_1_2_x86_64", True),
+        ("py3-none-manylinux1_x86_64", False),
+    ],
+)
+def test_musl_takes_no_wheel_of_glibc(tags: str, *, expected: bool) -> None:
+    """On musl 1.2 (PEP 656) only its own wheels fit, none newer, and what needs no libc."""
+    assert fits(rules(libc="musl 1.2"), tags) is expected
 
 
 def test_another_python_takes_stable_abi_and_pure_wheels_only() -> None:

@@ -32,12 +32,24 @@ with report.sink(json=False, verbose=False) as emit:
     emit(RunEnded("deploy", "production", 3, "returned", 2.0, next_step="fab status", tag="v1.1"))
 """
 
+FETCHING = """
+import time
+from deploy import report
+from deploy.events import *
+with report.sink(json=False, verbose=False) as emit:
+    for n in range(1, COUNT + 1):
+        emit(Progress(f"lib{n}-1.0.tar.gz", 24_000_000, 48_000_000))
+    emit(Progress("lib1-1.0.tar.gz", 48_000_000, 48_000_000))
+    time.sleep(0.6)
+    emit(Notice("vendor/: done"))
+"""
 
-def _on_a_terminal(tmp_path: Path, count: int, rows: int = 24, **environment: str) -> str:
+
+def _on_a_terminal(tmp_path: Path, count: int, rows: int = 24, *, script: str = SCRIPT, **environment: str) -> str:
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     running = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.replace("COUNT", str(count))],
+        [sys.executable, "-c", script.replace("COUNT", str(count))],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -84,6 +96,17 @@ def test_one_line_per_host_and_a_clean_end(tmp_path: Path) -> None:
     assert [line for line in shown if line][-1] == (
         "deploy v1.1 | stage production | 3 hosts: web-1, web-2, web-3 | RETURNED (exit 3) | 2.0 s"
     )
+    assert seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l")
+
+
+def test_downloads_are_bars_until_they_are_whole(tmp_path: Path) -> None:
+    """What is under way has a bar, within the screen; what is whole has none, and the end is clean."""
+    seen = _on_a_terminal(tmp_path, 30, rows=20, script=FETCHING)
+    shown = _text(seen)
+    assert any(line.startswith("lib2-1.0.tar.gz") and "24.0 MB of 48.0 MB" in line for line in shown)
+    assert not any("48.0 MB of 48.0 MB" in line or line.startswith("fleet") for line in shown)
+    assert max(len(frame.split("\n")) for frame in seen.split("\x1b[1A")) <= 20
+    assert "note: vendor/: done" in shown
     assert seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l")
 
 

@@ -14,7 +14,7 @@ import pytest
 import deploy
 from deploy import report
 from deploy.errors import Failed
-from deploy.events import Event, FleetStep, HostBytes, HostEnded, HostStep, Notice, RunEnded, RunStarted
+from deploy.events import Event, FleetStep, HostBytes, HostEnded, HostStep, Notice, Progress, RunEnded, RunStarted
 from deploy.report.records import RUNS_KEPT
 
 HOSTS = ("web-1", "web-2")
@@ -75,6 +75,22 @@ def test_plain_lines_in_a_pipe(capsys: pytest.CaptureFixture[str], runs: Path) -
             emit(event)
     (log,) = runs.iterdir()
     assert capsys.readouterr().out == SHOWN.format(log=log)
+
+
+def test_progress_in_a_pipe_is_its_end_and_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, runs: Path
+) -> None:
+    """A long download says how far it is from time to time; the log file keeps none of it."""
+    with report.sink(json=False, verbose=False) as emit:
+        emit(Progress("small.whl", 10, 1000))
+        emit(Progress("small.whl", 1000, 1000))
+        emit(Progress("unknown.whl", 10, 0))
+        emit(Progress("large.whl", 1_000_000, 9_000_000))
+        monkeypatch.setattr("deploy.report.plain.STILL_S", 0.0)
+        emit(Progress("large.whl", 4_000_000, 9_000_000))
+    assert capsys.readouterr().out == "small.whl: 1.0 kB\nlarge.whl: 4.0 MB of 9.0 MB\n"
+    (log,) = runs.iterdir()
+    assert log.read_text() == ""
 
 
 def test_verbose_tells_of_every_step(capsys: pytest.CaptureFixture[str]) -> None:

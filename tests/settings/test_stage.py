@@ -13,6 +13,7 @@ from fabric import Config
 
 from deploy.errors import ExitCode, Refused
 from deploy.settings import HostSettings, Stage, operator, operator_of, resolve_stage
+from deploy.settings.operator import vendor_store
 from deploy.settings.roots import root_problems
 
 HERE = Path("/project")
@@ -366,3 +367,13 @@ def test_names_and_addresses_are_taken(address: str) -> None:
 def test_what_is_neither_is_refused(address: str) -> None:
     """A port has a key of its own; a name that no resolver takes is told before anything is contacted."""
     assert not re.fullmatch(operator._ADDRESS, address)
+
+
+def test_a_store_is_a_folder_of_the_project_or_an_address(tmp_path: Path) -> None:
+    """Relative folders count from the project; nothing but a folder, http and https is an address."""
+    assert vendor_store({"vendor_store": "../archives"}, tmp_path) == f"{tmp_path}/../archives"
+    assert vendor_store({"vendor_store": "https://files.example.org/"}, tmp_path) == "https://files.example.org/"
+    assert vendor_store({"stages": "whatever else is wrong"}, tmp_path) == ""
+    with pytest.raises(Refused) as refused:
+        vendor_store({"vendor_store": "s3://bucket"}, tmp_path)
+    assert "vendor_store: expected a folder or an http(s) address" in refused.value.problems[0]

@@ -10,7 +10,7 @@ from deploy.errors import Failed, Refused
 from deploy.wire.names import Sha256
 
 from . import memory, metadata, policy
-from .index import Index, IndexFile, Wanted, sha256_of
+from .index import Index, IndexFile, Unwritable, Wanted, sha256_of
 from .solve import Pin
 from .target import TargetRules
 
@@ -123,7 +123,11 @@ class Shelf:
     def _fetch(self, files: Iterable[IndexFile]) -> None:
         missing = [file for file in files if not (self._folder / file.file).exists()]
         wanted = [Wanted(file.name, file.file, file.sha256, self._folder / file.file) for file in missing]
-        errors = self._index.download(wanted)
+        try:
+            errors = self._index.download(wanted)
+        except Unwritable as error:
+            why = f"{self._folder} cannot be written: {error}"
+            raise Failed("Nothing was locked.", why, "free space there, or set TMPDIR; then fab vendor.lock") from None
         if errors:
             raise Failed(
                 "Nothing was locked.",

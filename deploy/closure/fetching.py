@@ -15,7 +15,7 @@ from deploy.events import Emit, Event, Notice, Progress
 
 from . import proof
 from .folders import is_address, take
-from .incoming import Incoming, clear, incoming, is_there
+from .incoming import Incoming, incoming, is_there
 from .index import Index, Unwritable, Wanted, configuration
 from .lockfile import BadLock
 from .model import Archive, Lock
@@ -65,7 +65,6 @@ def fetch(
             emit(Notice(f"{store} is not there; asking elsewhere"))
             store = ""
         _bring(lock, missing, vendor, [place for place in (source, store) if place], emit)
-    clear(vendor)
     strays = _strays(vendor, set(lock.archives) | others)
     gone = [name for name in strays if prune or name in superseded]
     for name in gone:
@@ -113,6 +112,8 @@ def _bring(lock: Lock, missing: Sequence[Archive], vendor: Path, places: Sequenc
                 take(Path(folder).expanduser(), lacking, work, emit)
             stores = [place for place in places if is_address(place)]
             errors = _ask(lock, left, work, stores, _Whole(missing, work, emit))
+            if not errors:
+                work.clear()
     except Unwritable as error:
         step = "free space, or make vendor/ writable; then fab vendor.fetch goes on from there"
         raise Failed(_lacking(lock, vendor), f"vendor/ cannot be written: {error}", step) from None

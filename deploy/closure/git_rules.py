@@ -103,7 +103,7 @@ def _converted(root: Path, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
             on.discard("filter")
         for name in sorted(on)[:1]:
             yield _attribute_rule(root, path, name) or f"the attribute {name}={values[name]}", path
-        if not on and values.get("text") == "unspecified" and "filter" not in on:
+        if not on and values.get("text") == "unspecified":
             unsaid.append(path)
     if _git(root, ["config", "core.autocrlf"]).strip() in {"true", "input"}:
         yield from (("core.autocrlf", path) for path in _stored_otherwise(root, unsaid))

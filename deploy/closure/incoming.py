@@ -39,6 +39,10 @@ class Incoming:
             raise Unwritable(error.strerror) from None
         return archive.file in self.published
 
+    def clear(self) -> None:
+        """Remove beginnings that nothing will go on from: every archive is there."""
+        shutil.rmtree(self._vendor / _NAME, ignore_errors=True)
+
 
 @contextlib.contextmanager
 def incoming(vendor: Path) -> Generator[Incoming]:
@@ -49,8 +53,7 @@ def incoming(vendor: Path) -> Generator[Incoming]:
     """
     folder = vendor / _NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".gitignore").write_text("*\n", encoding="ascii")
+        vendor.mkdir(exist_ok=True)
         lock = os.open(vendor, os.O_RDONLY)
     except OSError as error:
         raise Unwritable(error.strerror) from None
@@ -62,17 +65,19 @@ def incoming(vendor: Path) -> Generator[Incoming]:
                 "Nothing was fetched.", "another fetch is at work in vendor/", "fab vendor.fetch once it is done"
             ) from None
         try:
+            folder.mkdir(exist_ok=True)
+            if not (folder / ".gitignore").exists():
+                (folder / ".gitignore").write_text("*\n", encoding="ascii")
+        except OSError as error:
+            raise Unwritable(error.strerror) from None
+        try:
             yield Incoming(vendor)
         finally:
-            if [path.name for path in folder.iterdir()] == [".gitignore"]:
-                shutil.rmtree(folder)
+            with contextlib.suppress(OSError):
+                if [path.name for path in folder.iterdir()] == [".gitignore"]:
+                    shutil.rmtree(folder)
     finally:
         os.close(lock)
-
-
-def clear(vendor: Path) -> None:
-    """Remove beginnings that nothing will go on from: every archive is there."""
-    shutil.rmtree(vendor / _NAME, ignore_errors=True)
 
 
 def is_there(path: Path, archive: Archive) -> bool:

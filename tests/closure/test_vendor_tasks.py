@@ -52,3 +52,34 @@ def test_bad_in_file_stops_lock(described: Any) -> None:
     done = fab(described.folder, "vendor.lock")
     assert done.returncode == 2
     assert "requirements/app.in:1: option lines are refused (--index-url)" in done.stderr
+
+
+@pytest.mark.slow
+def test_fetch_tells_of_a_rule_that_git_has_and_mends_it_when_told_to(described: Any, make_wheel: Any) -> None:
+    """Without a terminal nobody is asked: the rule is named with the option that overrides it."""
+    described.lock("lib\n", [make_wheel("lib", "1.0")])
+    (described.folder / ".gitignore").write_text("*.whl\n")
+    subprocess.run(["git", "init", "-q"], cwd=described.folder, check=True)
+    done = fab(described.folder, "vendor.fetch")
+    assert "git ignores vendor/lib-1.0-py3-none-any.whl, " in done.stdout
+    assert "by .gitignore:1: *.whl" in done.stdout
+    assert "fab vendor.fetch --mend" in done.stdout
+    assert not (described.vendor / ".gitignore").exists()
+    done = fab(described.folder, "vendor.fetch", "--mend")
+    assert "wrote vendor/.gitignore; next: git add vendor/.gitignore vendor/, and commit" in done.stdout
+    assert "git ignores" not in fab(described.folder, "vendor.check").stdout
+
+
+@pytest.mark.slow
+def test_store_fills_the_folder_that_the_settings_name(described: Any, make_wheel: Any) -> None:
+    """Counted from the project; without the setting the command says what to write."""
+    described.lock("lib\n", [make_wheel("lib", "1.0")])
+    assert "vendor_store: FOLDER" in fab(described.folder, "vendor.store").stderr
+    (described.folder / "archives").mkdir()
+    with (described.folder / "fabric.yaml").open("a") as settings:
+        settings.write("  vendor_store: archives\n")
+    done = fab(described.folder, "vendor.store")
+    assert (done.returncode, "archives added: 3" in done.stdout) == (0, True)
+    for path in described.vendor.iterdir():
+        path.unlink()
+    assert "archives fetched: 3" in fab(described.folder, "vendor.fetch").stdout

@@ -1,7 +1,8 @@
 """The closure: ``requirements/`` and ``vendor/``, locked, fetched and proven closed.
 
-``lock`` writes the pins, ``fetch`` fills ``vendor/`` (these two use the configured index); ``check`` proves offline
-that both are one closed set; ``read`` gives the lock alone; ``plan`` turns it into what a manifest says.
+``lock`` writes the pins, ``fetch`` fills ``vendor/``, ``adopt`` does both for what another tool wrote (these use the
+configured index); ``check`` proves offline that both are one closed set; ``read`` gives the lock alone; ``plan`` turns
+it into what a manifest says.
 """
 
 from __future__ import annotations

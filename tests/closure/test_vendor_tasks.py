@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,17 @@ def test_bad_in_file_stops_lock(described: Any) -> None:
     done = fab(described.folder, "vendor.lock")
     assert done.returncode == 2
     assert "requirements/app.in:1: option lines are refused (--index-url)" in done.stderr
+
+
+@pytest.mark.slow
+def test_adopting_what_no_index_gives_is_exit_2(described: Any) -> None:
+    """``vendor.adopt`` lists what it would have to drop, with the way out, and writes nothing."""
+    python = sysconfig.get_python_version()
+    (described.folder / "fabric.yaml").write_text(f'deploy:\n  app: demo\n  python: "{python}"\n')
+    (described.folder / "old.txt").write_text("six\ngit+https://x.example/lib.git\n./lib\n")
+    done = fab(described.folder, "vendor.adopt", "old.txt")
+    assert done.returncode == 2
+    assert "  - old.txt:2: git+https://x.example/lib.git: a VCS requirement" in done.stderr
+    assert "  - old.txt:3: ./lib: an address or a path" in done.stderr
+    assert "--force leaves them out" in done.stderr
+    assert not described.asked_path.exists()

@@ -1,8 +1,8 @@
 """The closure: ``requirements/`` and ``vendor/``, locked, fetched and proven closed.
 
-``lock`` writes the pins, ``fetch`` fills ``vendor/`` (these two use the configured index); ``check`` proves offline
-that both are one closed set, ``examine`` does with what ``remarks`` needs; ``read`` gives the lock alone; ``plan``
-turns it into what a manifest says; ``traps`` lists what git would do to ``vendor/``.
+``lock`` writes the pins, ``fetch`` fills ``vendor/``, ``adopt`` does both for what another tool wrote (these use the
+configured index); ``check`` proves offline that both are one closed set, ``examine`` does with what ``remarks`` needs;
+``read`` gives the lock alone; ``plan`` turns it into what a manifest says; ``traps`` lists what git would do to it.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from .target import TargetRules
 
 SUFFIXES = (*SDIST_SUFFIXES, ".whl")
 _FILES = ("pylock.toml", "requirements.txt", "pyproject.toml")
+_TOOLCHAIN = ("pip", "virtualenv")
 _OTHER_ARCHIVES = (".tgz", ".egg", ".exe", ".rpm", ".deb")
 
 
@@ -50,8 +51,8 @@ def read(folder: Path, shown: str, rules: TargetRules) -> Adoptable:
     told.append(f"{shown}: {len(roots)} of {len(chosen)} packages are needed by no other: {', '.join(roots)}")
     if building:
         told.append(
-            f"{shown}: taken for build requirements only: {', '.join(building)}; fab vendor.add NAME for one that the"
-            " application itself needs"
+            f"{shown}: taken for what only builds and installs need: {', '.join(building)}; fab vendor.add NAME for one"
+            " that the application itself needs"
         )
     policies = [line for name, found in chosen.items() if (line := _policy(name, found, rules))]
     pins = {name: _pinned(shown, found[0]) for name, found in chosen.items()}
@@ -100,7 +101,7 @@ def _needed(chosen: Mapping[str, Sequence[_Found]], rules: TargetRules) -> tuple
     systems = [found.metadata.build for files in chosen.values() for found in files if found.metadata.build]
     wanted = [need for system in systems for need in _parsed(system.requires) if rules.applies(need)]
     needs = _needs(chosen, wanted, rules)
-    tools = {canonicalize_name(need.name) for need in wanted} & set(chosen)
+    tools = {*(canonicalize_name(need.name) for need in wanted), *_TOOLCHAIN} & set(chosen)
     building = _walk(tools, needs)
     roots = sorted(set(chosen) - {need for found in needs.values() for need in found} - tools)
     while left := sorted(set(chosen) - _walk(roots, needs) - building):

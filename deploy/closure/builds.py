@@ -119,13 +119,20 @@ class BuildClosure:
         """Ask each backend not asked yet, tools before what they build; tell whether any wants more."""
         folders: dict[str, Path] = {}
         more = False
-        self._shelf.wheels(self.chosen(), self._backends.rules)
+        files = {pin: chosen.file for pin, chosen in self.chosen().items()}
+        ready = {files[pin] for pin in self._shelf.wheels(files, self._backends.rules)}
+        late: set[str] = set()
         for file in self._order():
             tools = {pin: (tool, folders.get(tool.file)) for pin, tool in self._environments[file].items()}
+            if not late.isdisjoint(tool.file for tool, _ in tools.values()):
+                late.add(file)  # one of its tools must be built, and wants more than it has: next round
+                continue
             folders[file] = self._backends.environment(tools, self._shelf)
             if file not in self._dynamic:
                 self._dynamic[file] = self._backends.needs(self._sdists[file], folders[file])
-                more = more or bool(set(self._counting(file, self._dynamic[file])) - set(self._asked_statically(file)))
+                if set(self._counting(file, self._dynamic[file])) - set(self._asked_statically(file)):
+                    more = True
+                    late |= {file} - ready
         return more
 
     def _order(self) -> list[str]:

@@ -12,6 +12,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -110,6 +111,8 @@ class _Tree:
             exported = {entry.line for entry in entries}
             others = [line for line in self.lines if line not in exported and not _COMMENT.match(line)]
             self.lines = [*self._exported(path, entries), *others]
+        elif any("generated" in line for line in takewhile(_COMMENT.match, self.lines)):
+            self.lines = list(dropwhile(_COMMENT.match, self.lines))
         self.lines = [*outer, *self.lines]
         self._is_exported = outer_is_exported
         self._open.pop()
@@ -132,7 +135,7 @@ class _Tree:
         for number, line in lines.logical_lines(text):
             where = f"{self.shown(path)}:{number}"
             plain = lines.without_comment(line)
-            comment = line[len(plain) :].strip() if line.startswith(plain) else ""
+            comment = line[len(plain) :].strip()
             if plain:
                 last = self._line(plain, comment, where, path)
                 if last:
@@ -213,10 +216,8 @@ class _Tree:
         plain = (lines.without_comment(line) for line in bounds.lines)
         self.limits += [str(bare(Requirement(line))) for line in plain if line]
         self.limits += bounds.limits
-        self.told += [*bounds.told, *bounds.problems]
-        self.told.append(
-            f"{where}: constraints count while this lock is made; write those that must hold later into the .in file"
-        )
+        later = "constraints count while this lock is made; write those that must hold later into the .in file"
+        self.told += [*bounds.told, *bounds.problems, f"{where}: {later}"]
 
     def _policies(self, option: str, value: str, where: str) -> None:
         """Say ``--no-binary NAME`` as a policy comment; ``:all:`` names nobody."""
@@ -240,9 +241,8 @@ class _Tree:
             kind = "a VCS requirement" if re.search(r"(^|[@\s])(git|hg|svn|bzr)\+", text) else "an address or a path"
             self.problems.append(f"{where}: {redacted(text)}: {kind}")
             return
-        self.told.append(
-            f"{where}: {text!r}, the project itself, is left out: a deploy ships its files, installs nothing"
-        )
+        why = "the project itself, is left out: a deploy ships its files, installs nothing"
+        self.told.append(f"{where}: {text!r}, {why}")
         if self._is_exported:  # it lists what the project needs
             return
         named = [extra.strip() for extra in extras.rstrip("]").split(",") if extra.strip()]

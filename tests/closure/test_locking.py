@@ -114,6 +114,20 @@ def test_conflicting_build_requirements_lie_side_by_side(
 
 
 @pytest.mark.slow
+def test_a_tool_without_a_wheel_is_built_with_all_it_wants(index: Folder, root: Path, make_sdist: Any) -> None:
+    """What a tool's backend asks for only when asked is there when that tool is built to ask the next one."""
+    index.offer(
+        make_sdist("lib", "1.0", [], ["minibackend", "tool"]),
+        make_sdist("tool", "1.0", [], ["minibackend"], files={"tool.py": "", "build-needs.txt": "stamp\n"}),
+        make_sdist("stamp", "1.0", [], ["minibackend"], files={"stamp.py": ""}),
+    )
+    ask(root, "lib\n")
+    builds = lock(root, "app", (PYTHON,), silent).lock.targets[0].builds
+    assert builds["tool-1.0.tar.gz"].environment == ("minibackend-1.0.tar.gz", "stamp-1.0.tar.gz")
+    assert builds["lib-1.0.tar.gz"].environment == ("minibackend-1.0.tar.gz", "tool-1.0.tar.gz")
+
+
+@pytest.mark.slow
 def test_policy_and_reasons(index: Folder, root: Path, make_sdist: Any, make_wheel: Any) -> None:
     """Source is the rule; a wheel is taken for a foreign toolchain, a policy comment, or where there is no source."""
     index.offer(make_sdist("plain", "1.0"), make_wheel("plain", "1.0"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,17 @@ def test_store_fills_the_folder_that_the_settings_name(described: Any, make_whee
     for path in described.vendor.iterdir():
         path.unlink()
     assert "archives fetched: 3" in fab(described.folder, "vendor.fetch").stdout
+
+
+@pytest.mark.slow
+def test_adopting_what_no_index_gives_is_exit_2(described: Any) -> None:
+    """``vendor.adopt`` lists what it would have to drop, with the way out, and writes nothing."""
+    python = sysconfig.get_python_version()
+    (described.folder / "fabric.yaml").write_text(f'deploy:\n  app: demo\n  python: "{python}"\n')
+    (described.folder / "old.txt").write_text("six\ngit+https://x.example/lib.git\n./lib\n")
+    done = fab(described.folder, "vendor.adopt", "old.txt")
+    assert done.returncode == 2
+    assert "  - old.txt:2: git+https://x.example/lib.git: a VCS requirement" in done.stderr
+    assert "  - old.txt:3: ./lib: an address or a path" in done.stderr
+    assert "--force leaves them out" in done.stderr
+    assert not described.asked_path.exists()

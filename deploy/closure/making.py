@@ -116,9 +116,11 @@ class Making:
         rules = target.rules
         tools = shelf.toolchain(toolchain(rules.python))
         interpreter = Interpreter(target.found.path, self._pip(tools), rules, target.found.folders)
-        pins = self._resolve(interpreter, shelf)
-        by_name = {pin.name: pin for pin in pins}
-        reached = reach([root.requirement for root in self._asked.roots], by_name, rules)
+        resolved = {pin.name: pin for pin in self._resolve(interpreter, shelf)}
+        reached = reach([root.requirement for root in self._asked.roots], resolved, rules)
+        # A pip.conf may make pip install more than it was asked for.
+        by_name = {name: pin for name, pin in resolved.items() if name in reached}
+        pins = tuple(by_name.values())
         run_time = dict(zip(pins, shelf.choose(pins), strict=True))
         self._emit(Notice(f"{rules.name}: {len(pins)} run-time packages; closing their build environments"))
         closure = BuildClosure(interpreter, shelf, self._asker(target, interpreter), self._environments, self._work)

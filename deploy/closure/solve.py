@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from .index import environment
 from .target import TargetRules
 
 _CHILD = Path(__file__).with_name("solve_child.py")
+_HOOK = Path(__file__).with_name("sealed_hook.py")
+_LIBRARY = Path(__file__).parents[2]
 _MAX_TRIES = 40
 """Questions to pip, a few seconds each, before versions that do not fit are let go of together."""
 
@@ -71,17 +74,20 @@ def solve(
     limits.write_text("".join(f"{line}\n" for line in constraints), encoding="utf-8")
     report.unlink(missing_ok=True)
     rules = interpreter.rules
+    temporary = work / "tmp"
+    temporary.mkdir(exist_ok=True)
     # --prefer-binary: a version with a wheel is resolved without running its build backend.
     # --cache-dir: pip's own cache may hold a wheel of an archive that has other bytes by now, and other requirements.
     done = subprocess.run(
         [
             *(str(interpreter.python), "-I", str(_CHILD), str(interpreter.pip.parent), json.dumps(rules.markers)),
+            json.dumps(_sealed(interpreter, work)),
             *("install", "--dry-run", "--ignore-installed", "--prefer-binary", "--report", str(report)),
             *("--progress-bar=off", "--cache-dir", str(work / "cache"), "-r", str(asked), "-c", str(limits)),
             *("--python-version", rules.python_full, "--implementation", "cp"),
             *(word for platform in rules.platforms() for word in ("--platform", platform)),
         ],
-        env=environment(),
+        env={**environment(), "TMPDIR": str(temporary)},
         cwd=work,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -92,6 +98,12 @@ def solve(
         raise Unsolvable(_complaint(done.stdout, done.stderr))
     items: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     return tuple(sorted((_pin(item["metadata"]) for item in items), key=lambda pin: pin.name))
+
+
+def _sealed(interpreter: Interpreter, work: Path) -> list[str]:
+    """Give the words that seal a hook put after them: it reads its Python, and writes to the work folder."""
+    limits = {"read": list(interpreter.folders), "write": [str(work)]}
+    return [sys.executable, "-I", str(_HOOK), str(_LIBRARY), json.dumps(limits)]
 
 
 def solve_keeping(

@@ -169,7 +169,6 @@ def test_configuration_file_is_honoured_and_shown(
     check(WorkTree(root), "app")
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="making.py takes all that pip resolved for asked for")
 def test_configuration_file_that_asks_for_more(
     index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,9 +195,6 @@ def test_stale_wheel_in_the_cache_of_pip(
     assert [archive.name for archive in lock(root, "app", (PYTHON,), silent).lock.run_time()] == ["dep", "lib"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pip's resolver runs the backend of what has no wheel, as the operator, unsealed"
-)
 def test_backend_that_calls_home_while_pip_resolves(index: Folder, root: Path, trap: Trap) -> None:
     """Nobody is called by a package that comes as source only, and is built to see what it needs."""
     body = f"import socket\n    socket.create_connection(('127.0.0.1', {trap.port}), 5).close()\n    return []"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from invoke.context import Context
 
-from deploy.errors import Refused
+from deploy.errors import Interrupted, Refused
 from deploy.tasks.executor import fleet_task
 from deploy.tasks.place import Place
 from deploy.tasks.place import place_of as _place
@@ -205,8 +205,12 @@ def prove(c: Context, *, twice: bool = False, json: bool = False) -> None:
 def _told(*, json: bool) -> Generator[Emit, None, None]:
     from deploy import report
 
-    with report.sink(json=json, verbose=False) as emit:
-        yield emit
+    try:
+        with report.sink(json=json, verbose=False) as emit:
+            yield emit
+    except KeyboardInterrupt:
+        what = "No host was contacted. Pins are as they were, or whole; archives in vendor/ are whole."
+        raise Interrupted(what, "Ctrl-C or a signal", "run the same command again") from None
 
 
 def _tell(emit: Emit, text: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -98,3 +100,30 @@ def test_adopting_what_no_index_gives_is_exit_2(described: Any) -> None:
     assert "  - old.txt:3: ./lib: an address or a path" in done.stderr
     assert "--force leaves them out" in done.stderr
     assert not described.asked_path.exists()
+
+
+@pytest.mark.slow
+def test_interrupted_lock_says_what_is_true(described: Any) -> None:
+    """Ctrl-C while the index does not answer: exit 130, nothing was written, and nothing is said of hosts."""
+    described.asked_path.write_text("lib\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        index = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+        library = str(Path(deploy.__file__).parent.parent)
+        environment = {**os.environ, "PYTHONPATH": library, "PIP_INDEX_URL": index, "PIP_NO_INDEX": "0"}
+        running = subprocess.Popen(
+            [sys.executable, "-m", "fabric", "vendor.lock"],
+            cwd=described.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        connection, _ = server.accept()
+        with connection:
+            os.killpg(running.pid, signal.SIGINT)
+            _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "No host was contacted. Pins are as they were, or whole" in told
+    assert "Traceback" not in told
+    assert not described.pins_path.exists()

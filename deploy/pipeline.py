@@ -2,6 +2,7 @@
 
 deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate, confirm -> prune
 rollback  connect, lock -> find each host's target, verify it everywhere -> gate -> activate, confirm
+prove     check -> connect, lock -> offer, send, stage everywhere in a ROOT for proof -> empty it
 """
 
 from __future__ import annotations
@@ -13,21 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy import closure
 from deploy.bundle import signature
 from deploy.bundle.contents import Bundle
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository, ResolvedTag
+from deploy.closure import plan
 from deploy.errors import ExitCode, Refused
 from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarted
-from deploy.fleet import preflight, survey
+from deploy.fleet import preflight, proof, survey
 from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, next_steps
 from deploy.fleet.phases import Phases
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
+from deploy.link import here
 from deploy.link.open import opener
 from deploy.settings import Stage, operator_of, resolve_stage
 from deploy.wire import names
+from deploy.wire.names import Sha256
 
 NO_HOST = "No host was contacted; the service is unchanged."
 
@@ -140,6 +145,38 @@ def prune(request: Request, emit: Emit) -> RunEnded:
             for name, found in pruned.items()
         ]
         return run.ended(outcomes, f"pruned {_count(phases.hosts)}", code=ExitCode.OK)
+
+    return run.guard(asked)
+
+
+def prove(request: Request, root: Path, requirements: str, targets: Sequence[str], emit: Emit) -> RunEnded:
+    """Build and install the working tree's closure on every host of the stage, beside what is live; nothing stays.
+
+    Raises Refused where the closure is not closed.
+    """
+    stage = proof.aside(_stage(request))
+    lock = closure.check(closure.WorkTree(root), requirements, targets)
+    manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
+    emit(RunStarted("prove", stage.name, _names(stage)))
+    run = _run("prove", request, stage, emit)
+
+    def read(digest: Sha256) -> bytes:
+        return (root / "vendor" / manifest.archives[digest].name).read_bytes()
+
+    def asked(phases: Phases) -> RunEnded:
+        run.connect(phases, usable=False)
+        phases.lock(stage.wait_s)
+        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, read))
+        for name, one in found.items():
+            for wheel, attempts in one.attempts.items():
+                tried = f"its build tried to reach the network, and was refused: {'; '.join(attempts)}"
+                emit(Notice(f"{wheel}: {tried}", name))
+        outcomes = [
+            HostOutcome(name, Outcome.ANSWERED, f"{one.packages} packages as locked, builds sealed by {one.sealed}")
+            for name, one in found.items()
+        ]
+        verdict = f"requirements/{requirements} builds and installs as locked on {_count(phases.hosts)}; nothing stays"
+        return run.ended(outcomes, verdict, code=ExitCode.OK)
 
     return run.guard(asked)
 

@@ -195,6 +195,10 @@ class Host:
         """Delete what no kept release needs."""
         return self._ask("prune", keep=self.settings.keep)
 
+    def empty(self) -> None:
+        """Remove what a ROOT for proof holds."""
+        self._ask("empty")
+
     def close(self) -> None:
         """Let go; the host settles what is open and frees its lock."""
         if self._line:
@@ -272,6 +276,8 @@ class Host:
         """What is live there, as far as the host was asked."""
         if not self.facts:
             return "not asked, not changed"
+        if self.run.verb == "prove":
+            return "what is live was not touched"
         return f"still serves {self.current}" if self.current else "nothing live, as before"
 
     def _unreached(self, error: LinkLost) -> HostOutcome:

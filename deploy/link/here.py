@@ -51,19 +51,26 @@ class Closure:
 
     @property
     def manifest(self) -> Manifest:
-        """A release without files: its virtualenv is all there is."""
-        return Manifest(
-            app=self.name,
-            tag="closure",
-            commit=_NO_COMMIT,
-            tree=_NO_COMMIT,
-            tag_object=None,
-            subdirectory="",
-            files=(),
-            archives={digest: self.archives[digest] for digest in self.target.packages},
-            targets=(self.target,),
-            settings={**_NO_SETTINGS, "requirements": self.requirements, "python": self.target.python},
-        )
+        archives = {digest: self.archives[digest] for digest in self.target.packages}
+        return bare_manifest(self.name, self.requirements, (self.target,), archives)
+
+
+def bare_manifest(
+    name: str, requirements: str, targets: tuple[Target, ...], archives: Mapping[Sha256, Archive]
+) -> Manifest:
+    """Give a release without files: its virtualenv is all there is."""
+    return Manifest(
+        app=name,
+        tag="closure",
+        commit=_NO_COMMIT,
+        tree=_NO_COMMIT,
+        tag_object=None,
+        subdirectory="",
+        files=(),
+        archives=archives,
+        targets=targets,
+        settings={**_NO_SETTINGS, "requirements": requirements, "python": targets[0].python},
+    )
 
 
 def stage(closure: Closure, python: str, root: Path, on_event: OnEvent) -> tuple[Path, dict[str, Any]]:

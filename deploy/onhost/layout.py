@@ -19,6 +19,8 @@ from typing import Any, Dict, Iterator, List, Optional, cast
 from deploy.wire.names import ReleaseId, is_release_id, parse_release_id
 
 MARKER = "release.json"
+PROOF = (".deploy", "prove")
+"""Where below a ROOT a closure is proven: a ROOT of its own, of which nothing stays."""
 
 
 class Layout:
@@ -38,6 +40,11 @@ class Layout:
         self.envs = self.state / "store" / "envs"
         self.programs = self.state / "bin"
         self.tmp = self.state / "tmp"
+
+    @property
+    def is_for_proof(self) -> bool:
+        """Whether this is the ROOT below another one in which closures are proven."""
+        return self.root.parts[-2:] == PROOF
 
     def release(self, release: ReleaseId) -> Path:
         return self.releases / release
@@ -72,6 +79,14 @@ class Layout:
             with contextlib.suppress(PermissionError):
                 os.chown(folder, -1, group)
         folder.chmod(mode)
+
+    def empty(self) -> None:
+        """Remove releases and stores of a ROOT for proof; lock and journal stay. Raises ValueError for any other."""
+        if not self.is_for_proof:
+            raise ValueError("%s is not for proof" % self.root)
+        for folder in (self.releases, self.shared, self.state / "store", self.tmp):
+            remove_tree(folder)
+        self.make()
 
     def problems(self) -> List[str]:
         """What about ROOT makes any change refused, in words an operator can act on."""

@@ -16,6 +16,7 @@ says that no switch is open on this host. Between them go events and heartbeats.
     probe    operator                         -> live
     verify   releases                         -> differences
     prune    keep                             -> pruned
+    empty    (a ROOT for proof only)          -> emptied
     unlock                                    -> unlocked
 """
 
@@ -78,6 +79,7 @@ class Conversation:
             "probe": self._probe,
             "verify": self._verify,
             "prune": self._prune,
+            "empty": self._empty,
             "unlock": self._unlock,
         }
 
@@ -141,6 +143,8 @@ class Conversation:
 
     def _lock(self, request: Dict[str, Any]) -> Answer:
         session = self._session
+        if session.layout.is_for_proof and not Layout(session.layout.root.parents[1]).problems():
+            session.layout.root.mkdir(mode=0o755, exist_ok=True)
         problems = session.layout.problems()
         if os.geteuid() == 0 and not session.policy.allow_root:
             problems.append(AS_ROOT)
@@ -256,6 +260,11 @@ class Conversation:
     def _prune(self, request: Dict[str, Any]) -> Answer:
         self._locked()
         return prune.prune(self._session, int(request["keep"]))
+
+    def _empty(self, _request: Dict[str, Any]) -> Answer:
+        self._locked()
+        self._session.layout.empty()
+        return {}
 
     def _unlock(self, _request: Dict[str, Any]) -> Answer:
         if self._live is not None:

@@ -57,7 +57,7 @@ def deploy(
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)
-    _run(
+    run_and_leave(
         lambda emit: pipeline.deploy(request, tag, emit, restage=restage, wait_s=_wait_s(wait)),
         json=json,
         verbose=verbose,
@@ -88,7 +88,7 @@ def rollback(
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)
-    _run(lambda emit: pipeline.rollback(request, tag, emit, wait_s=_wait_s(wait)), json=json, verbose=verbose)
+    run_and_leave(lambda emit: pipeline.rollback(request, tag, emit, wait_s=_wait_s(wait)), json=json, verbose=verbose)
 
 
 @fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})
@@ -121,7 +121,7 @@ def check(
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)
-    _run(lambda emit: pipeline.check(request, emit), json=json, verbose=verbose)
+    run_and_leave(lambda emit: pipeline.check(request, emit), json=json, verbose=verbose)
 
 
 @fleet_task(
@@ -141,7 +141,7 @@ def verify(
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)
-    _run(lambda emit: pipeline.verify(request, emit, tag=tag), json=json, verbose=verbose)
+    run_and_leave(lambda emit: pipeline.verify(request, emit, tag=tag), json=json, verbose=verbose)
 
 
 @fleet_task(takes_hosts=True, help={**_STAGE, **_LINES, **_VERBOSE})
@@ -152,7 +152,7 @@ def prune(
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)
-    _run(lambda emit: pipeline.prune(request, emit), json=json, verbose=verbose)
+    run_and_leave(lambda emit: pipeline.prune(request, emit), json=json, verbose=verbose)
 
 
 def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
@@ -216,7 +216,8 @@ def _wait_s(wait: int) -> float:
     return float(wait)
 
 
-def _run(call: Callable[[Emit], RunEnded], *, json: bool, verbose: bool) -> None:
+def run_and_leave(call: Callable[[Emit], RunEnded], *, json: bool, verbose: bool) -> None:
+    """Run a command that asks hosts, tell it, and end with its exit code."""
     from deploy import report
 
     with report.sink(json=json, verbose=verbose) as emit:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from deploy.errors import Interrupted, Refused
+from deploy.tasks.commands import request_for, run_and_leave
 from deploy.tasks.executor import fleet_task
 from deploy.tasks.place import Place
 from deploy.tasks.place import place_of as _place
@@ -184,12 +185,28 @@ def why(c: Context, name: str, *, json: bool = False) -> None:
             _tell(emit, chain if len(targets) == len(found) else f"{', '.join(targets)}: {chain}")
 
 
-@fleet_task(help={"twice": "Build everything a second time and name the wheels whose bytes differ.", **_LINES})
-def prove(c: Context, *, twice: bool = False, json: bool = False) -> None:
-    """Build and install the whole closure here, sealed and from an empty store, and compare it with the lock."""
-    from deploy import proving
+@fleet_task(
+    takes_hosts=True,
+    help={
+        "twice": "Build everything a second time and name the wheels whose bytes differ; on this machine only.",
+        "stage": "Build on the hosts of this stage, beside what is live there, instead of on this machine.",
+        "hosts": "Only these hosts of the stage: a,b (also: fab -H a,b).",
+        **_LINES,
+    },
+)
+def prove(
+    c: Context, stage: str | None = None, hosts: str | None = None, *, twice: bool = False, json: bool = False
+) -> None:
+    """Build and install the whole closure, sealed and from an empty store, and compare it with the lock."""
+    from deploy import pipeline, proving
 
-    place = _place(c)
+    place, request = _place(c), request_for(c, stage, hosts)
+    if request.stage or request.hosts:
+        if twice:
+            raise Refused("Nothing was built.", "--twice compares builds of this machine", "fab vendor.prove --twice")
+        about = (request, place.root, place.requirements, place.targets)
+        run_and_leave(lambda emit: pipeline.prove(*about, emit), json=json, verbose=False)
+        return
     with _told(json=json) as emit:
         proof = proving.prove(place.root, place.requirements, place.python, place.targets, emit, twice=twice)
         for wheel, attempts in proof.attempts.items():

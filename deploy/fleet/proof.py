@@ -1,0 +1,47 @@
+"""``vendor.prove`` on hosts: the whole closure built and installed there, beside what is live, and removed again.
+
+The host program is started on a ROOT of its own below the host's (``ROOT/.deploy/prove``), with its own lock and an
+empty store: a deploy may go on meanwhile, and nothing built earlier stands in for what the closure lacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deploy.fleet import preflight
+from deploy.fleet.host import Host, HostFailed
+from deploy.settings import Stage
+from deploy.wire.manifest import Manifest
+from deploy.wire.names import Sha256
+
+
+@dataclass(frozen=True)
+class HostProof:
+    """What building everything on one host showed: packages, the seal, and what builds tried on a network, by wheel."""
+
+    target: str
+    packages: int
+    sealed: str
+    attempts: dict[str, list[str]]
+
+
+def aside(stage: Stage) -> Stage:
+    """Give the same hosts, each with its ROOT for proof."""
+    return replace(stage, hosts=tuple(replace(host, root=f"{host.root}/.deploy/prove") for host in stage.hosts))
+
+
+def prove(host: Host, manifest: Manifest, read: Callable[[Sha256], bytes]) -> HostProof:
+    """Build the closure on a host that is locked, and leave nothing. Raises HostFailed with the step that failed."""
+    host.empty()
+    try:
+        number = preflight.target_for(host, manifest, restage=False)
+        needed = preflight.offered(host, manifest, number)
+        host.send(needed, manifest.sizes, read)
+        facts: dict[str, Any] = host.stage()
+    finally:
+        with contextlib.suppress(HostFailed):  # the next proof empties it, too
+            host.empty()
+    return HostProof(manifest.targets[number].name, len(facts["packages"]), facts["sealed"], facts["attempts"])

@@ -39,9 +39,9 @@ def targets(index: Folder, make_wheel: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.slow
 def test_one_lock_serves_a_target_that_is_not_here(
-    index: Folder, root: Path, targets: tuple[str, str], make_sdist: Any, make_wheel: Any
+    index: Folder, root: Path, tmp_path: Path, targets: tuple[str, str], make_sdist: Any, make_wheel: Any
 ) -> None:
-    """Markers, Requires-Python and wheels are the target's own; what fits both is vendored once."""
+    """Markers and wheels are the target's own; what fits both is vendored once; the same input gives the same bytes."""
     short, machine = PYTHON.replace(".", ""), ELSEWHERE.removeprefix("linux_")
     here = f"cp{short}-cp{short}-linux_{MACHINE}"
     index.offer(
@@ -71,6 +71,12 @@ def test_one_lock_serves_a_target_that_is_not_here(
     assert f'./vendor/{native[0]} ; python_version < "{PYTHON}" and platform_machine == "{machine}" --hash' in pins
     assert "./vendor/lib-1.0.tar.gz --hash" in pins
     assert not lock(root, "app", targets, silent).changed
+    again = tmp_path / "again"
+    (again / "requirements").mkdir(parents=True)
+    ask(again, "lib\n")
+    lock(again, "app", tuple(reversed(targets)), silent)
+    for name in ("app.txt", "pylock.app.toml"):
+        assert (again / "requirements" / name).read_bytes() == (root / "requirements" / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,7 @@ class Application:
     made_at: int | None = None
 
 
-def sbom(source: Source, requirements: str, python: str, application: Application) -> str:
+def sbom(source: Source, requirements: str, targets: Sequence[str], application: Application) -> str:
     """Give the bill of materials of a closure as text, a line break at its end.
 
     Raises Refused where the library is not installed or the closure is not closed: half a bill would be a wrong one.
@@ -50,7 +50,7 @@ def sbom(source: Source, requirements: str, python: str, application: Applicatio
     except ImportError as error:
         step = f"{sys.executable} -m pip install '{NEEDS}'"
         raise Refused("Nothing was written.", f"the CycloneDX library is not installed here: {error}", step) from None
-    lock = proof.check(source, requirements, python)
+    lock = proof.check(source, requirements, targets)
     bom = _bom(lock, proof.contents(source, lock), application)
     document: dict[str, Any] = json.loads(_part("output.json").JsonV1Dot6(bom).output_as_string())
     if application.made_at is None:

@@ -84,8 +84,6 @@ class Index:
     def __init__(self, *rules: TargetRules) -> None:
         self._rules = rules
         self._listed: dict[str, tuple[IndexFile, ...]] = {}
-        self.is_silent = False
-        """The index did not answer when it was asked for a file."""
 
     def __enter__(self) -> Self:
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
@@ -155,7 +153,6 @@ class Index:
                 stored(line["stored"])
 
         answer = self._ask({"download": request, "stores": list(stores)}, hear)
-        self.is_silent = answer["silent"]
         if answer["unwritable"]:
             raise Unwritable(answer["unwritable"])
         return {file: redacted(why) for file, why in answer["errors"].items()}

@@ -11,8 +11,8 @@ One JSON object a line on stdin, one answer a line on stdout, until stdin ends:
   ``{"file", "version", "sha256" | null, "requires_python", "yanked"}`` (``""`` where it is not): the wheels that fit
   and all sdists, in the index's order;
 * ``"download": [{"name", "file", "sha256" | null, "size" | null, "to"}], "stores": [URL, ...]``: goes on from what lies
-  at ``to`` and answers ``{"errors": {FILE: WHY}, "unwritable": WHY | null, "silent": true | false}``, the last where
-  the index did not answer. Without an error, what lies at ``to`` has the hash; with one, it is a beginning, or absent.
+  at ``to`` and answers ``{"errors": {FILE: WHY}, "unwritable": WHY | null}``. Without an error, what lies at ``to`` has the hash;
+  with one, it is a beginning, or absent.
   ``stores`` are asked for FILE before the index. Meanwhile come lines of ``{"progress": [FILE, DONE, TOTAL]}`` (bytes;
   TOTAL is 0 where nobody knows), ``{"note": TEXT}`` and, as soon as a file is whole, ``{"stored": FILE}``.
 
@@ -93,7 +93,7 @@ def main() -> None:
             else:
                 run = Downloads(index, request["stores"], tell)
                 failures = [(file, why) for file, why in pool.map(run.one, request["download"]) if why]
-                answer = {"errors": dict(failures), "unwritable": run.unwritable, "silent": index.is_silent}
+                answer = {"errors": dict(failures), "unwritable": run.unwritable}
             tell(**answer, log=list(dict.fromkeys(kept.lines)))
 
 
@@ -116,11 +116,6 @@ class _Index:
         self._silent: dict[str, str] = {}
         self._answered: set[str] = set()
         self._unanswered: dict[str, list[Exception]] = {}
-
-    @property
-    def is_silent(self) -> bool:
-        """Tell whether packages were asked for in vain, of a server that gives no answer."""
-        return bool(self._silent) and any(self._unanswered.values())
 
     @property
     def session(self) -> Any:

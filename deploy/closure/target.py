@@ -56,6 +56,8 @@ def declared(texts: Iterable[str]) -> tuple[Declared, ...]:
     The platform is a wheel's platform tag: it names the newest glibc (PEP 600) or musl (PEP 656) that a wheel may ask
     for. Raises Refused for what is none, and for two that a host could not tell apart. Sorted: oldest Python first.
     """
+    if isinstance(texts, str):
+        raise TypeError("several targets were expected, not one text")  # whose letters would be taken for targets
     found: dict[tuple[str, str], Declared] = {}
     for text in texts:
         match = _DECLARED.fullmatch(text)

@@ -37,11 +37,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Subject:
-    """One closure to ask about: its source, which one it is there, for which Python, and whose it is."""
+    """One closure to ask about: its source, which one it is there, for which targets, and whose it is."""
 
     source: Source
     requirements: str
-    python: str
+    targets: tuple[str, ...]
     application: Application
 
     @property
@@ -79,8 +79,8 @@ def subject(c: Context, tag: str | None) -> Generator[Subject]:
     if tag is None:
         place, epoch = place_of(c), os.environ.get("SOURCE_DATE_EPOCH", "")
         application = Application(place.app, made_at=int(epoch) if epoch.isdecimal() else None)
-        yield Subject(WorkTree(place.root), place.requirements, place.python, application)
+        yield Subject(WorkTree(place.root), place.requirements, place.targets, application)
         return
     with closure_of(Repository(project_of(c)), tag) as tagged:
         application = Application(tagged.settings.app, tag, tagged.resolved.commit, tagged.committed_at)
-        yield Subject(tagged.source, tagged.settings.requirements, tagged.settings.python, application)
+        yield Subject(tagged.source, tagged.settings.requirements, tagged.settings.locked_for, application)

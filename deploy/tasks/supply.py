@@ -21,7 +21,7 @@ def sbom(c: Context, tag: str | None = None, output: str | None = None) -> None:
     from deploy import closure, report
 
     with subject(c, tag) as of:
-        text = closure.sbom(of.source, of.requirements, of.python, of.application)
+        text = closure.sbom(of.source, of.requirements, of.targets, of.application)
     if output is None:
         report.show_text(text)
         return

@@ -44,8 +44,8 @@ def test_each_finding_says_who_needs_the_package(locked: Any, tmp_path: Path) ->
     export = write(tmp_path, dep="CVE-1", tool="CVE-2", pip="CVE-3", absent="CVE-4")
     found = audit(WorkTree(locked.folder), "app", export)
     assert {one.advisory.ids[0]: one.chain for one in found.findings} == {
-        "CVE-1": "lib 1.0 -> dep: 2.0",
-        "CVE-2": "lib 1.0 [build] -> tool: 1.0",
+        "CVE-1": "requirements/app.in:2 -> lib 1.0 -> dep: 2.0",
+        "CVE-2": "requirements/app.in:2 -> lib 1.0 [build] -> tool: 1.0",
         "CVE-3": "toolchain -> pip: 26.3",
     }
     assert found.open == found.findings

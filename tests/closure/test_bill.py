@@ -30,14 +30,14 @@ def folder(project: Any, make_sdist: Any, make_wheel: Any) -> Path:
     tool = make_wheel("tool", "3.0", extra="Classifier: License :: OSI Approved :: BSD License\n")
     project.lock("lib\n", [dep, lib], {lib[0]: [tool]})
     lock = project.lock_path.read_text()
-    needs = f'[tool.sealed-deploy.targets.needs]\n"{lib[0]}" = ["{dep[0]}"]\n'
-    project.lock_path.write_text(lock.replace("[tool.sealed-deploy.targets.needs]\n", needs))
+    needs = f'[tool.sealed-deploy.needs]\n"{lib[0]}" = ["{dep[0]}"]\n'
+    project.lock_path.write_text(lock.replace("[tool.sealed-deploy.needs]\n", needs))
     return project.folder
 
 
 def test_it_is_valid_and_says_all_that_is_known(folder: Path) -> None:
     """CycloneDX 1.6; each archive with digest, licence, scope, purl and what it needs, the application on top."""
-    text = sbom(WorkTree(folder), "app", "3.11", TAGGED)
+    text = sbom(WorkTree(folder), "app", ("3.11",), TAGGED)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     document = json.loads(text)
     assert (document["specVersion"], document["metadata"]["timestamp"]) == ("1.6", "2023-11-14T22:13:20+00:00")
@@ -65,7 +65,7 @@ def test_it_is_valid_and_says_all_that_is_known(folder: Path) -> None:
 def test_the_same_input_gives_the_same_bytes(folder: Path) -> None:
     """No random serial number, no present moment; another application or tag has a serial number of its own."""
     texts = [
-        sbom(WorkTree(folder), "app", "3.11", about) for about in (Application("shop"), Application("shop"), TAGGED)
+        sbom(WorkTree(folder), "app", ("3.11",), about) for about in (Application("shop"), Application("shop"), TAGGED)
     ]
     assert texts[0] == texts[1]
     first, _, tagged = (json.loads(text) for text in texts)
@@ -78,14 +78,14 @@ def test_a_hole_is_refused(folder: Path) -> None:
     """A bill of what is not whole would be a wrong one."""
     (folder / "vendor/tool-3.0-py3-none-any.whl").unlink()
     with pytest.raises(Refused, match="1 break in the closure"):
-        sbom(WorkTree(folder), "app", "3.11", TAGGED)
+        sbom(WorkTree(folder), "app", ("3.11",), TAGGED)
 
 
 def test_without_the_library_the_command_that_brings_it_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this very environment."""
     monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
     with pytest.raises(Refused, match="CycloneDX library is not installed") as refused:
-        sbom(WorkTree(folder), "app", "3.11", TAGGED)
+        sbom(WorkTree(folder), "app", ("3.11",), TAGGED)
     assert refused.value.next_step == f"{sys.executable} -m pip install '{bill.NEEDS}'"
 
 

@@ -115,7 +115,7 @@ def test_an_audit_is_exit_1_until_what_it_found_is_accepted(tagged: Any, fab: Fa
     assert done.stdout.splitlines() == [
         "audit of requirements/app | advisories.json, advisories: 1, newest: 2024-05-01T00:00:00Z | FAILED (exit 1)",
         r"tool 1.0: PYSEC-2024-1: fixed in 1.5: A flaw \x1b[31mshown safely",
-        "  needed by lib 1.0 [build] -> tool: 1.0",
+        "  needed by requirements/app.in:1 -> lib 1.0 [build] -> tool: 1.0",
         "pins: 4; advisories about them: 1, and accepted ones: 0",
         "next: fab vendor.upgrade; or accept one by a line in requirements/app.in: # audit: PYSEC-2024-1 WHY",
     ]

@@ -22,14 +22,19 @@ def main(folder: str, markers: str, sealed: str, words: list[str]) -> int:
     from pip._internal.utils import subprocess as started
     from pip._vendor.packaging import markers as judged
 
-    run: Any = started.call_subprocess
+    plain: Any = started.runner_with_spinner_message
     seal: list[str] = json.loads(sealed)
 
-    def hook(words: list[str], *args: Any, **more: Any) -> Any:
-        return run([*seal, *words], *args, **more)
+    def runner(message: str) -> Any:
+        run = plain(message)
 
-    # Of this module only the hooks of build backends are started through this name.
-    started.call_subprocess = hook
+        def hook(words: list[str], *args: Any, **more: Any) -> None:
+            run([*seal, *words], *args, **more)
+
+        return hook
+
+    # What starts the hooks of build backends, and nothing else; whoever uses it is imported later, by pip's command.
+    started.runner_with_spinner_message = runner
     environment: dict[str, str] = json.loads(markers)
     judged.default_environment = lambda: dict(environment)  # pyright: ignore[reportAttributeAccessIssue]
     cmdoptions.check_dist_restriction = _anything_goes

@@ -195,6 +195,25 @@ def test_stale_wheel_in_the_cache_of_pip(
     assert [archive.name for archive in lock(root, "app", (PYTHON,), silent).lock.run_time()] == ["dep", "lib"]
 
 
+def test_package_without_a_wheel_whose_tools_are_on_an_index(
+    index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hooks run sealed, but pip fetches what they need as it is configured to."""
+    pages = tmp_path / "simple"
+    for name, (file, data) in (
+        ("lib", sdist("lib", "1.0", ["dep"], ["tool"], standard="2.1", backend="tool")),
+        ("dep", wheel("dep", "1.0")),
+        ("tool", sdist("tool", "1.0", backend="tool")),
+    ):
+        (pages / name).mkdir(parents=True)
+        (pages / name / file).write_bytes(data)
+        (pages / name / "index.html").write_text(f'<!DOCTYPE html><a href="{file}">{file}</a>')
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", pages.as_uri())
+    ask(root, "lib\n")
+    assert [archive.name for archive in lock(root, "app", (PYTHON,), silent).lock.run_time()] == ["dep", "lib"]
+
+
 def test_backend_that_calls_home_while_pip_resolves(index: Folder, root: Path, trap: Trap) -> None:
     """Nobody is called by a package that comes as source only, and is built to see what it needs."""
     body = f"import socket\n    socket.create_connection(('127.0.0.1', {trap.port}), 5).close()\n    return []"

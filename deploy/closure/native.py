@@ -79,6 +79,7 @@ class Native:
 
 NOTHING = Native()
 KNOWN = {
+    "charset-normalizer": NOTHING,
     "frozenlist": Native(("c",)),
     "gevent": Native(("c",)),
     "propcache": Native(("c",)),
@@ -87,7 +88,7 @@ KNOWN = {
     "uwsgi": Native(("c",)),
     "yarl": Native(("c",)),
 }
-"""Packages whose files mislead: they compile in ways of their own, or say "optional" of something else."""
+"""Packages whose files mislead: they compile in ways of their own or only when told to, or say "optional" otherwise."""
 
 
 def needs(files: Collection[str], setup: bytes, pyproject: Mapping[str, Any]) -> Native:

@@ -103,9 +103,12 @@ def _targets(top: Section) -> tuple[str, ...]:
     says = 'Pythons and platforms such as "3.11", "3.12-linux_aarch64", "3.12-manylinux_2_34_x86_64"'
     found = top.words("targets", _TARGET, says=says) or ()
     python = top.data.get("python")
-    if found and isinstance(python, str) and python not in {re.split(r"-", text)[0] for text in found}:
-        if not any(text.startswith((f"{python}.", f"{python}-")) for text in found):
-            top.note("targets", f"`python` is {python!a}, which is none of them")
+    if (
+        found
+        and isinstance(python, str)
+        and not any(f"{text}.".startswith((f"{python}.", f"{python}-")) for text in found)
+    ):
+        top.note("targets", f"`python` is {python!a}, which is none of them")
     return found
 
 

@@ -48,6 +48,18 @@ def test_a_full_file() -> None:
     assert (made.env_files, made.site_packages) == (("shared/.env", "/etc/demo.env"), "copy")
 
 
+def test_targets_are_the_pythons_and_platforms_that_hosts_have() -> None:
+    """Without any, `python` alone; with some, it must be one of them; what names no target is told."""
+    assert release_from_text(MINIMAL).locked_for == ("3.11",)
+    several = release_from_text(MINIMAL + '  targets: [3.10-linux_aarch64, "3.11.2-manylinux_2_34_x86_64"]\n')
+    assert several.locked_for == ("3.10-linux_aarch64", "3.11.2-manylinux_2_34_x86_64")
+    assert problems_of(MINIMAL + '  targets: ["3.1", "3.12-linux_x86_64"]\n') == (
+        "targets: `python` is '3.11', which is none of them",
+    )
+    for wrong in ("[3.11]", "[3.11-windows]", "[2.7-linux_x86_64]", "[3.11-macosx_11_0_arm64]"):
+        assert "targets.0: expected Pythons and platforms" in problems_of(MINIMAL + f"  targets: {wrong}\n")[0]
+
+
 def test_hooks_at_every_level_reach_the_host_that_runs_them() -> None:
     """Hooks and environment of app, stage, group and host travel by level, and the host's side resolves them."""
     made = release_from_text(

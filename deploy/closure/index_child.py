@@ -11,8 +11,8 @@ One JSON object a line on stdin, one answer a line on stdout, until stdin ends:
   ``{"file", "version", "sha256" | null, "requires_python", "yanked"}`` (``""`` where it is not): the wheels that fit
   and all sdists, in the index's order;
 * ``"download": [{"name", "file", "sha256" | null, "size" | null, "to"}], "stores": [URL, ...]``: goes on from what lies
-  at ``to`` and answers ``{"errors": {FILE: WHY}, "unwritable": WHY | null}``. Without an error, what lies at ``to`` has the hash;
-  with one, it is a beginning, or absent.
+  at ``to`` and answers ``{"errors": {FILE: WHY}, "unwritable": WHY | null}``. Without an error, what lies at ``to``
+  has the hash; with one, it is a beginning, or absent.
   ``stores`` are asked for FILE before the index. Meanwhile come lines of ``{"progress": [FILE, DONE, TOTAL]}`` (bytes;
   TOTAL is 0 where nobody knows), ``{"note": TEXT}`` and, as soon as a file is whole, ``{"stored": FILE}``.
 

@@ -67,8 +67,7 @@ def fetch(
         _bring(lock, missing, vendor, [place for place in (source, store) if place], emit)
     strays = _strays(vendor, set(lock.archives) | others)
     gone = [name for name in strays if prune or name in superseded]
-    for name in gone:
-        (vendor / name).unlink()
+    _remove(vendor, gone)
     new = {archive.file for archive in missing}
     return Fetched(
         fetched=tuple(sorted(new)),
@@ -84,9 +83,18 @@ def prune(root: Path, requirements: str) -> tuple[str, ...]:
     lock = proof.read(WorkTree(root), requirements)
     vendor = root / proof.VENDOR
     strays = _strays(vendor, set(lock.archives) | _named_by_others(root, requirements))
-    for name in strays:
-        (vendor / name).unlink()
+    _remove(vendor, strays)
     return tuple(strays)
+
+
+def _remove(vendor: Path, names: Collection[str]) -> None:
+    for name in names:
+        try:
+            (vendor / name).unlink()
+        except OSError as error:  # a folder, or no right to write
+            what = "Files that a lock names were left alone; not all strays are removed."
+            step = f"remove vendor/{name} by hand, or make vendor/ writable; then fab vendor.prune"
+            raise Failed(what, f"vendor/{name}: {error.strerror}", step) from None
 
 
 def _strays(vendor: Path, named: Collection[str]) -> list[str]:

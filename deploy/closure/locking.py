@@ -63,7 +63,9 @@ def lock(
     earlier = _earlier(root, requirements)
     if earlier and not upgrade and not let_go and not preferred and _still_holds(root, earlier, asked, wanted):
         return Locked(earlier, changed=False, changes=())
-    kept = Kept(preferred=preferred) if upgrade or earlier is None else _kept(earlier, let_go, preferred)
+    if upgrade and earlier:  # of the earlier lock, its targets are kept all the same
+        let_go = {archive.name for archive in earlier.archives.values()}
+    kept = Kept(preferred=preferred) if earlier is None else _kept(earlier, let_go, preferred)
     for line in configuration():
         emit(Notice(f"pip's configuration in force: {line}"))
     with tempfile.TemporaryDirectory(prefix="sealed-deploy-lock-") as work:

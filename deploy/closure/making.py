@@ -43,13 +43,20 @@ class Kept:
     let_go: Collection[str] = ()
     preferred: Sequence[str] = ()
 
+    def wanted(self, rules: TargetRules) -> dict[str, list[str]]:
+        """Give what of ``preferred`` counts on a target, by package: an export may pin one for each Python."""
+        found: dict[str, list[str]] = {}
+        for text in self.preferred:
+            if rules.applies(requirement := Requirement(text)):
+                found.setdefault(canonicalize_name(requirement.name), []).append(text)
+        return found
+
     def run_time(self, name: str) -> dict[str, str]:
         """Give constraints by package for a target of this name: as it was locked, else as the first target was."""
         targets = self.earlier.targets if self.earlier else ()
         same = next((target for target in targets if target.name == name), targets[0] if targets else None)
         locked = [self.earlier.archives[file] for file in same.install] if self.earlier and same else []
-        found = {one.name: f"{one.name}=={one.version}" for one in locked if one.name not in self.let_go}
-        return {**found, **{canonicalize_name(Requirement(text).name): text for text in self.preferred}}
+        return {one.name: f"{one.name}=={one.version}" for one in locked if one.name not in self.let_go}
 
     def build_environments(self) -> dict[str, tuple[Pin, ...]]:
         """Give the environment of each sdist as it was locked, for the first target that had it."""
@@ -155,16 +162,19 @@ class Making:
     def _resolve(self, interpreter: Interpreter, shelf: Shelf) -> tuple[Pin, ...]:
         roots = [str(root.requirement) for root in self._asked.roots]
         # A version whose one archive here is another target's wheel is not taken for granted.
-        serving = {pin for pin in self._pins.values() if shelf.serves(pin)}
+        wanted = self._kept.wanted(interpreter.rules)
+        serving = {pin for pin in self._pins.values() if shelf.serves(pin) and _allowed(pin, wanted)}
         mine = pooled(roots, {pin.name: [pin] for pin in serving}, interpreter.rules) if serving else None
         if mine is not None:
             return mine
         kept = {
-            **{pin.name: f"{pin.name}=={pin.version}" for pin in serving},
-            **self._kept.run_time(interpreter.rules.name),
+            **{pin.name: [f"{pin.name}=={pin.version}"] for pin in serving},
+            **{name: [text] for name, text in self._kept.run_time(interpreter.rules.name).items()},
+            **wanted,
         }
         try:
-            pins, dropped = solve_keeping(interpreter, roots, self._work, [kept[name] for name in sorted(kept)])
+            texts = [text for name in sorted(kept) for text in kept[name]]
+            pins, dropped = solve_keeping(interpreter, roots, self._work, texts)
         except Unsolvable as error:
             raise Refused(
                 "Nothing was locked.",
@@ -176,6 +186,11 @@ class Making:
         if dropped:
             self._emit(Notice(f"{interpreter.rules.name}: not kept, because they do not fit: {', '.join(dropped)}"))
         return pins
+
+
+def _allowed(pin: Pin, wanted: Mapping[str, Sequence[str]]) -> bool:
+    limits = (Requirement(text).specifier for text in wanted.get(pin.name, ()))
+    return all(limit.contains(pin.version, prereleases=True) for limit in limits)
 
 
 def _stand_in(python: str) -> FoundPython:

@@ -177,7 +177,9 @@ def pooled(
         if pin is None:
             return None
         chosen[name] = pin
-        for extra in {"", *map(canonicalize_name, requirement.extras)} - {known for at, known in seen if at == name}:
+        asked = {"", *map(canonicalize_name, requirement.extras)}
+        # Sorted: of several versions in use, the order of the requirements decides, and sets have none.
+        for extra in sorted(asked - {known for at, known in seen if at == name}):
             seen.add((name, extra))
             needs = (Requirement(text) for text in pin.requires)
             queue += [need for need in needs if rules.applies(need, [extra])]

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,19 @@ def test_fetch_repairs_prunes_and_never_shows_wrong_bytes(index: Folder, root: P
         fetch(root, "app", silent)
     assert not file.exists()
     assert [path.name for path in (root / "vendor").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.slow
+def test_a_stray_folder_is_named_and_left(index: Folder, root: Path, make_wheel: Any) -> None:
+    """A folder in vendor/ may hold anything: a person removes it, and the way is told."""
+    index.offer(make_wheel("lib", "1.0"))
+    ask(root, "lib\n")
+    lock(root, "app", (PYTHON,), silent)
+    (root / "vendor/more").mkdir(parents=True)
+    for attempt in (partial(prune, root, "app"), partial(fetch, root, "app", silent, prune=True)):
+        with pytest.raises(Failed, match="vendor/more"):
+            attempt()
+    assert (root / "vendor/more").is_dir()
 
 
 def test_bad_lines_are_refused_before_anything_runs(root: Path) -> None:

@@ -168,3 +168,30 @@ def test_format_1_is_still_read(project: Any, make_sdist: Any, make_wheel: Any) 
     now = project.lock("lib\n", [make_wheel("dep", "1.5"), lib], {lib[0]: [tool]})
     text = (Path(__file__).parent / "golden/pylock.format-1.toml").read_text()
     assert lockfile.read_lock(text.encode(), "pylock.app.toml").targets == now.targets
+
+
+@pytest.mark.slow
+def test_what_an_export_pins_for_each_python_is_locked_for_each(
+    index: Folder, root: Path, targets: tuple[str, str], make_wheel: Any
+) -> None:
+    """Neither pin displaces the other, and the version of one target does not serve the other against its pin."""
+    index.offer(make_wheel("web", "1.0", ["dep"]), *(make_wheel("dep", version) for version in ("1.0", "2.0", "3.0")))
+    ask(root, "web\n")
+    preferred = (f"dep==1.0 ; python_version < '{PYTHON}'", f"dep==2.0 ; python_version >= '{PYTHON}'", "dep<9")
+    old, new = lock(root, "app", targets, silent, preferred=preferred).lock.targets
+    assert "dep-1.0-py3-none-any.whl" in old.install
+    assert "dep-2.0-py3-none-any.whl" in new.install
+
+
+@pytest.mark.slow
+def test_upgrading_keeps_the_target_of_the_earlier_lock(
+    index: Folder, root: Path, targets: tuple[str, str], make_wheel: Any
+) -> None:
+    """Whoever upgrades on another machine than the one that locked first does not move the hosts' platform."""
+    index.offer(make_wheel("web", "1.0"))
+    ask(root, "web\n")
+    before = lock(root, "app", (targets[1],), silent).lock
+    index.offer(make_wheel("web", "2.0"))
+    after = lock(root, "app", (OLD,), silent, upgrade=True).lock
+    assert [archive.version for archive in after.run_time()] == ["2.0"]
+    assert [target.name for target in after.targets] == [target.name for target in before.targets]

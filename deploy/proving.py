@@ -45,32 +45,41 @@ class Proof:
 
 
 def prove(
-    root: Path, requirements: str, python: str, targets: Sequence[str], emit: Emit, *, twice: bool = False
-) -> Proof:
-    """Check, build and install ``requirements/NAME`` for ``python`` on this machine; ``twice`` compares the wheels.
+    root: Path, requirements: str, targets: Sequence[str], emit: Emit, *, twice: bool = False
+) -> tuple[tuple[Proof, ...], tuple[str, ...]]:
+    """Check, build and install ``requirements/NAME`` for every target that this machine can run; name the others.
 
-    Raises Refused where the closure is not closed or no target is this machine, Failed where it does not build.
+    ``twice`` compares the wheels. Raises Refused where the closure is not closed or no target can be run here, Failed
+    where one does not build.
     """
-    began = time.monotonic()
     lock = closure.check(closure.WorkTree(root), requirements, targets)
-    found = interpreter.find(python)
-    if found is None:
-        what = f"python{python} does not start on this machine: a closure is proven by the Python that hosts run"
-        raise Refused("Nothing was built.", what, f"install python{python} (or name it in SEALED_DEPLOY_PYTHONS)")
     machine = "linux_" + platform.machine()
-    fitting = (one for one in plan.targets(lock) if one.python == python and one.platform in ("any", machine))
-    target = next(fitting, None)
-    if target is None:
-        known = ", ".join(one.name for one in lock.targets)
-        why = f"this machine, {machine}, is none of the lock's targets: {known}"
-        raise Refused("Nothing was built.", why, "prove it on such a machine")
-    wanted = here.Closure("prove", requirements, target, plan.archives(lock), root / "vendor")
-    facts = [_staged(wanted, str(found.path), emit) for _ in range(2 if twice else 1)]
+    proofs: list[Proof] = []
+    left: list[str] = []
+    for target in plan.targets(lock):
+        python = interpreter.find(target.python) if target.platform in ("any", machine) else None
+        if python is None:
+            left.append(target.name)
+            continue
+        wanted = here.Closure("prove", requirements, target, plan.archives(lock), root / "vendor")
+        proofs.append(_proof(lock, wanted, str(python.path), emit, twice=twice))
+    if not proofs:
+        why = f"this machine, {machine}, runs none of the lock's targets: {', '.join(left)}"
+        step = (
+            "install such a Python (or name it in SEALED_DEPLOY_PYTHONS), or fab vendor.prove --stage with such hosts"
+        )
+        raise Refused("Nothing was built.", why, step)
+    return tuple(proofs), tuple(left)
+
+
+def _proof(lock: Lock, wanted: here.Closure, python: str, emit: Emit, *, twice: bool) -> Proof:
+    began = time.monotonic()
+    facts = [_staged(wanted, python, emit) for _ in range(2 if twice else 1)]
     first = facts[0]
     made = [{**one["build_wheels"], **one["wheels"]} for one in facts]
     return Proof(
         lock=lock,
-        target=target.name,
+        target=wanted.target.name,
         packages=first["packages"],
         sealed=first["sealed"],
         attempts=first["attempts"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import sysconfig
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from deploy.closure import LockTarget, lockfile
 from deploy.errors import Failed, Refused
 from deploy.events import Event, HostStep
 from deploy.proving import prove
@@ -41,7 +43,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 def run(project: Project, *, twice: bool = False) -> tuple[Any, list[Event]]:
     """Prove it, and give what was told."""
     events: list[Event] = []
-    return prove(project.folder, "app", PYTHON, (PYTHON,), events.append, twice=twice), events
+    (proof,), left = prove(project.folder, "app", (PYTHON,), events.append, twice=twice)
+    assert left == ()
+    return proof, events
 
 
 def test_a_closed_set_is_built_and_installed_as_locked(project: Project) -> None:
@@ -55,6 +59,28 @@ def test_a_closed_set_is_built_and_installed_as_locked(project: Project) -> None
     assert built == ["tinybuild 1.0", "tinylib 1.0", "greeting 1.0"] * 2
     assert sorted(project.folder.rglob("*")) == before
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_every_target_that_this_machine_runs_is_proven(project: Project) -> None:
+    """And those that it does not run are named; where it runs none, nothing is claimed."""
+    path = project.folder / "requirements/pylock.app.toml"
+    lock = lockfile.read_lock(path.read_bytes(), "")
+    (target,) = lock.targets
+    elsewhere = dataclasses.replace(target, python="3.99", python_full="3.99.0")
+    events: list[Event] = []
+
+    def relock(*targets: LockTarget) -> None:
+        several = dataclasses.replace(lock, targets=targets)
+        path.write_text(lockfile.write_lock(several))
+        (project.folder / "requirements/app.txt").write_text(lockfile.write_pins(several))
+
+    relock(target, elsewhere)
+    proofs, left = prove(project.folder, "app", (), events.append)
+    assert [one.target.partition("-")[0] for one in proofs] == [f"python{PYTHON}"]
+    assert [name.partition("-")[0] for name in left] == ["python3.99"]
+    relock(elsewhere)
+    with pytest.raises(Refused, match="runs none of the lock's targets: python3"):
+        prove(project.folder, "app", (), events.append)
 
 
 def test_a_build_that_fails_is_named_with_what_it_said(project: Project) -> None:
@@ -95,7 +121,7 @@ def test_a_hole_is_refused_before_anything_is_built(project: Project) -> None:
     next((project.folder / "vendor").glob("tinybuild*")).unlink()
     events: list[Event] = []
     with pytest.raises(Refused, match="1 break in the closure"):
-        prove(project.folder, "app", PYTHON, (PYTHON,), events.append)
+        prove(project.folder, "app", (PYTHON,), events.append)
     assert events == []
 
 

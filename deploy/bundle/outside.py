@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from deploy.bundle.git import NO_HOST
+from deploy.bundle.repository import Repository
 from deploy.bundle.tree import GitSource, LfsPointer, lfs_refused
 from deploy.closure import Lock, read
 from deploy.closure.folders import is_address
@@ -34,6 +35,14 @@ class OutsideSource:
         """Where archives were found, outside git."""
         self.pointers: list[str] = []
         """Git LFS pointers whose content is nowhere here."""
+
+    @classmethod
+    def of_tag(
+        cls, repository: Repository, tree: GitSource, closure: str, requirements: str, store: str
+    ) -> OutsideSource:
+        """Give the source of a tag's closure, ``closure`` being the folder that holds it."""
+        lfs, vendor = repository.git_folder / "lfs/objects", repository.top / closure / "vendor"
+        return cls(tree, requirements, lfs_objects=lfs, vendor=vendor, store=store)
 
     @property
     def has_store(self) -> bool:

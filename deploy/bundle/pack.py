@@ -44,15 +44,8 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects, store
     _check_links(chosen, blobs)
     digests = _digests(chosen, blobs)
     source = GitSource(tree, blobs, layout.closure)
-    work_tree = repository.top / layout.closure
-    outside = OutsideSource(
-        source,
-        settings.requirements,
-        lfs_objects=repository.git_folder / "lfs/objects",
-        vendor=work_tree / "vendor",
-        store=store,
-    )
-    targets, archives = _closure(outside, settings, resolved.tag, work_tree)
+    outside = OutsideSource.of_tag(repository, source, layout.closure, settings.requirements, store)
+    targets, archives = _closure(outside, settings, resolved.tag, repository.top / layout.closure)
     files = tuple(
         TreeFile(path, entry.mode, digests[path].sha256, digests[path].size) for path, entry in sorted(chosen.items())
     )

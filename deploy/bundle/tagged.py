@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from deploy.bundle.contents import MEMORY
 from deploy.bundle.git import GitFailed, Missing, Objects
 from deploy.bundle.layout import find_layout
+from deploy.bundle.outside import OutsideSource
 from deploy.bundle.repository import Repository, ResolvedTag, unreadable
 from deploy.bundle.tree import Blobs, GitSource, entries
 from deploy.settings.release import ReleaseSettings
@@ -20,13 +21,16 @@ class Tagged:
 
     resolved: ResolvedTag
     settings: ReleaseSettings
-    source: GitSource
+    source: OutsideSource
     committed_at: int
 
 
 @contextmanager
-def closure_of(repository: Repository, tag: str) -> Generator[Tagged]:
-    """Give the closure of ``tag``, readable inside the block. Raises Refused, as ``pack`` does, also from within."""
+def closure_of(repository: Repository, tag: str, store: str = "") -> Generator[Tagged]:
+    """Give the closure of ``tag``, readable inside the block; ``store`` as for ``pack``.
+
+    Raises Refused, as ``pack`` does, also from within.
+    """
     resolved = repository.resolve(tag)
     try:
         committed_at = int(repository.git.text("show", "-s", "--format=%ct", resolved.commit))
@@ -34,6 +38,8 @@ def closure_of(repository: Repository, tag: str) -> Generator[Tagged]:
         with Objects(repository.git) as objects:
             blobs = Blobs(objects, repository.git_folder / MEMORY)
             layout, settings = find_layout(tree, blobs, repository.prefix, tag)
-            yield Tagged(resolved, settings, GitSource(tree, blobs, layout.closure), committed_at)
+            inside = GitSource(tree, blobs, layout.closure)
+            source = OutsideSource.of_tag(repository, inside, layout.closure, settings.requirements, store)
+            yield Tagged(resolved, settings, source, committed_at)
     except (Missing, GitFailed) as error:
         raise unreadable(tag, error) from error

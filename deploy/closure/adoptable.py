@@ -13,7 +13,6 @@ from deploy.errors import Refused
 
 from .lines import name_of
 from .model import Archive, Lock
-from .target import TargetRules
 
 NOTHING = "Nothing was changed."
 
@@ -104,7 +103,7 @@ def unreadable(shown: str, why: str, next_step: str) -> Refused:
 
 def counting(read: Adoptable, lock: Lock) -> list[Pinned]:
     """List the pins that count on some target of a lock."""
-    targets = [TargetRules(found.python, found.python_full, found.platform, found.libc) for found in lock.targets]
+    targets = [target.rules for target in lock.targets]
     return [pin for pin in read.pinned if any(rules.applies(pin.requirement) for rules in targets)]
 
 

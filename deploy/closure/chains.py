@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from packaging.markers import UndefinedComparison
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -19,7 +20,7 @@ from packaging.version import Version
 from .lines import Root
 from .metadata import BuildSystem, Metadata
 from .model import Archive, Lock, LockTarget, Loop, dependency_order
-from .target import TargetRules, is_pure
+from .target import is_pure
 
 TOOLCHAIN_ROOTS = ("pip", "virtualenv")
 Chain = tuple[str, ...]
@@ -70,7 +71,7 @@ class _Search:
         self._lock = lock
         self._target = target
         self._known = known
-        self._rules = TargetRules(target.python, target.python_full, target.platform, target.libc)
+        self._rules = target.rules
         self._lines: dict[str, None] = {}
         self._reached: dict[str, tuple[Chain, str]] = {}
         self._met: defaultdict[str, dict[str, None]] = defaultdict(dict)
@@ -191,10 +192,15 @@ class _Search:
 
     def _requirement(self, text: str, chain: Chain) -> Requirement | None:
         try:
-            return _parsed(text)
+            need = _parsed(text)
+            self._rules.applies(need)
         except InvalidRequirement:
             self._add(chain, f"states a requirement that cannot be read: {text!r}")
             return None
+        except UndefinedComparison:
+            self._add(chain, f"states a marker that cannot be judged: {text!r}")
+            return None
+        return need
 
     def _by_name(self, files: Iterable[str], chain: Chain) -> dict[str, Archive]:
         found: dict[str, Archive] = {}

@@ -20,7 +20,6 @@ from .index import Index, Unwritable, Wanted, configuration
 from .lockfile import BadLock
 from .model import Archive, Lock
 from .source import WorkTree
-from .target import TargetRules
 
 
 @dataclass(frozen=True)
@@ -140,9 +139,8 @@ def _ask(lock: Lock, left: dict[str, Archive], work: Incoming, stores: Sequence[
         return {}
     for line in configuration():
         emit(Notice(f"pip's configuration in force: {line}"))
-    rules = [TargetRules(one.python, one.python_full, one.platform, one.libc) for one in lock.targets]
     asked = [Wanted(one.name, one.file, one.sha256, work.place(one), one.size) for one in wanted.values()]
-    with Index(*rules) as index:
+    with Index(*(target.rules for target in lock.targets)) as index:
         return index.download(asked, emit, stored=lambda file: _publish(work, left[file]), stores=stores)
 
 

@@ -26,8 +26,11 @@ class Incoming:
         self.published: set[str] = set()
 
     def place(self, archive: Archive) -> Path:
-        """Where to write an archive; whatever lies there is its beginning."""
-        return self._vendor / _NAME / archive.sha256
+        """Where to write an archive; whatever lies there is its beginning, unless a checkout brought a link along."""
+        place = self._vendor / _NAME / archive.sha256
+        if place.is_symlink():
+            place.unlink()
+        return place
 
     def publish(self, archive: Archive) -> bool:
         """Move what lies at the archive's place into ``vendor/``, if it is the archive, and tell. Raises Unwritable."""
@@ -65,6 +68,8 @@ def incoming(vendor: Path) -> Generator[Incoming]:
                 "Nothing was fetched.", "another fetch is at work in vendor/", "fab vendor.fetch once it is done"
             ) from None
         try:
+            if folder.is_symlink():
+                folder.unlink()
             folder.mkdir(exist_ok=True)
             if not (folder / ".gitignore").exists():
                 (folder / ".gitignore").write_text("*\n", encoding="ascii")

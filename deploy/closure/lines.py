@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from packaging.markers import UndefinedComparison
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -88,7 +89,12 @@ def read_asked(text: str, path: str) -> Asked:
             problems.append(f"{where}: {refusal}")
             continue
         try:
-            roots.append(Root(where, Requirement(stripped)))
+            requirement = Requirement(stripped)
+            if requirement.marker:
+                requirement.marker.evaluate()
+            roots.append(Root(where, requirement))
+        except UndefinedComparison as error:
+            problems.append(f"{where}: {stripped!r} has a marker that cannot be judged: {error}")
         except InvalidRequirement as error:
             problems.append(f"{where}: {stripped!r} is not a requirement: {str(error).splitlines()[0]}")
     return Asked(tuple(roots), policies, tuple(problems))

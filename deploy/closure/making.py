@@ -95,7 +95,8 @@ class Making:
         absent = [python for python, found in pythons.items() if found.python != python]
         if absent:
             by = f"Python {pythons[absent[0]].python} asks the build backends for them"
-            emit(Notice(f"not on this machine: Python {', '.join(absent)}; {by}, and only fab vendor.prove is proof"))
+            proof = "fab vendor.prove where one is settles it"
+            emit(Notice(f"not on this machine: Python {', '.join(absent)}; {by}; {proof}"))
         self._archives: dict[str, Archive] = {}
         self._environments = kept.build_environments()
         self._backends: dict[Path, Backends] = {}

@@ -12,6 +12,8 @@ from typing import Literal
 
 from deploy.wire.names import Sha256
 
+from .target import TargetRules
+
 Kind = Literal["sdist", "wheel"]
 Use = Literal["run-time", "build", "toolchain"]
 SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
@@ -76,6 +78,10 @@ class LockTarget:
     @property
     def name(self) -> str:
         return f"python{self.python}-{self.platform}"
+
+    @property
+    def rules(self) -> TargetRules:
+        return TargetRules(self.python, self.python_full, self.platform, self.libc)
 
     @property
     def files(self) -> frozenset[str]:

@@ -57,7 +57,7 @@ def outdated(root: Path, requirements: str) -> tuple[Standing, ...]:
     fitting: dict[str, frozenset[Version]] = {}
     bounds: defaultdict[str, SpecifierSet] = defaultdict(SpecifierSet)
     for target in lock.targets:
-        rules = TargetRules(target.python, target.python_full, target.platform, target.libc)
+        rules = target.rules
         for name, versions in _offered(lock, target, rules).items():
             fitting[name] = fitting.get(name, versions) & versions
         for asked in _asked(lock, target, rules):

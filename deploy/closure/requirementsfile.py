@@ -172,8 +172,10 @@ class _Tree:
         if canonicalize_name(requirement.name) == "pkg-resources":
             self.told.append(f"{where}: {text} is left out: no package, a mistake of Debian's pip freeze")
             return None
-        hashes = (_HASH.match(option.strip()) for option in options)
+        hashes = [_HASH.match(option.strip()) for option in options]
         sha256s = frozenset(found["sha256"].lower() for found in hashes if found)
+        if not sha256s and any("hash" in option for option in options):
+            self.told.append(f"{where}: its hashes are not compared: none of them is a sha256")
         if is_pin(requirement):
             self.pinned.append(Pinned(where, bare(requirement), sha256s))
         return _Entry(requirement, text, f"{text}  {comment}".rstrip())

@@ -24,12 +24,11 @@ _SETTINGS_FILES = ("fabric.yaml", "fabric.yml")
 class Place:
     """Where the closure lies, which one it is, for which targets and which application.
 
-    ``python`` is what hosts run by default; ``store`` where archives lie outside git, or empty.
+    ``store`` is where archives lie outside git, or empty.
     """
 
     root: Path
     requirements: str
-    python: str
     targets: tuple[str, ...]
     app: str
     store: str
@@ -63,7 +62,7 @@ def place_of(c: Context) -> Place:
     own = project / settings.subdirectory
     root = own if (own / "requirements").is_dir() else project
     store = vendor_store(settings_of(c), project)
-    return Place(root, settings.requirements, settings.python, settings.locked_for, settings.app, store)
+    return Place(root, settings.requirements, settings.locked_for, settings.app, store)
 
 
 @contextmanager
@@ -75,12 +74,14 @@ def subject(c: Context, tag: str | None) -> Generator[Subject]:
     from deploy.bundle.repository import Repository
     from deploy.bundle.tagged import closure_of
     from deploy.closure import Application, WorkTree
+    from deploy.settings.operator import vendor_store
 
     if tag is None:
         place, epoch = place_of(c), os.environ.get("SOURCE_DATE_EPOCH", "")
         application = Application(place.app, made_at=int(epoch) if epoch.isdecimal() else None)
         yield Subject(WorkTree(place.root), place.requirements, place.targets, application)
         return
-    with closure_of(Repository(project_of(c)), tag) as tagged:
+    store = vendor_store(settings_of(c), project_of(c))
+    with closure_of(Repository(project_of(c)), tag, store) as tagged:
         application = Application(tagged.settings.app, tag, tagged.resolved.commit, tagged.committed_at)
         yield Subject(tagged.source, tagged.settings.requirements, tagged.settings.locked_for, application)

@@ -208,14 +208,17 @@ def prove(
         run_and_leave(lambda emit: pipeline.prove(*about, emit), json=json, verbose=False)
         return
     with _told(json=json) as emit:
-        proof = proving.prove(place.root, place.requirements, place.python, place.targets, emit, twice=twice)
-        for wheel, attempts in proof.attempts.items():
-            _tell(emit, f"{wheel}: its build tried to reach the network, and was refused: {'; '.join(attempts)}")
-        for wheel in proof.differing or ():
-            _tell(emit, f"{wheel}: came out with other bytes the second time: its build is not reproducible")
-        again = "" if proof.differing is None else f"; not reproducible: {len(proof.differing)}"
-        took = f"{proof.elapsed_s:.0f} s, builds sealed by {proof.sealed}{again}"
-        _tell(emit, f"proven for {proof.target}: {len(proof.packages)} packages as locked, {took}")
+        proofs, left = proving.prove(place.root, place.requirements, place.targets, emit, twice=twice)
+        for proof in proofs:
+            for wheel, attempts in proof.attempts.items():
+                _tell(emit, f"{wheel}: its build tried to reach the network, and was refused: {'; '.join(attempts)}")
+            for wheel in proof.differing or ():
+                _tell(emit, f"{wheel}: came out with other bytes the second time: its build is not reproducible")
+            again = "" if proof.differing is None else f"; not reproducible: {len(proof.differing)}"
+            took = f"{proof.elapsed_s:.0f} s, builds sealed by {proof.sealed}{again}"
+            _tell(emit, f"proven for {proof.target}: {len(proof.packages)} packages as locked, {took}")
+        if left:
+            _tell(emit, f"not proven, this machine does not run them: {', '.join(left)} (--stage: on hosts that do)")
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import pytest
 from deploy.bundle.contents import Bundle
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository
+from deploy.bundle.tagged import closure_of
+from deploy.closure import check
 from deploy.errors import Failed, Refused
 
 FILE = "tiny-1.0-py3-none-any.whl"
@@ -44,6 +46,15 @@ def stored(project: Any, tmp_path: Path) -> tuple[Any, Path]:
     project.tag("v1")
     (project.folder / "vendor").rename(store)
     return project, store
+
+
+def test_questions_about_a_tag_see_the_store_too(stored: tuple[Any, Path]) -> None:
+    """A bill of materials, licences and an audit of a tag that deploys."""
+    project, store = stored
+    with closure_of(Repository(project.folder), "v1", str(store)) as tagged:
+        assert check(tagged.source, "app", ("3.11",)).run_time()
+    with pytest.raises(Refused), closure_of(Repository(project.folder), "v1") as tagged:
+        check(tagged.source, "app", ("3.11",))
 
 
 def test_a_store_gives_what_the_tag_lacks(stored: tuple[Any, Path]) -> None:

@@ -184,6 +184,17 @@ RUN_TIME = [
     case(
         "marker that nobody knows", "lib 1.0: states a requirement that cannot be read", install=[lib("dep; a == 'b'")]
     ),
+    case(
+        "marker that cannot be compared",
+        "lib 1.0: states a marker that cannot be judged: 'dep; platform_machine ~= \"a\"'",
+        install=[lib('dep; platform_machine ~= "a"')],
+    ),
+    case(
+        "marker that cannot be compared, in the .in file",
+        "requirements/app.in:1: 'lib; platform_machine ~= \"a\"' has a marker that cannot be judged",
+        asked='lib; platform_machine ~= "a"\n',
+        install=[LIB],
+    ),
     case("lock that was edited to forget a requirement", NO_DEP, install=[lib("dep")], recorded={LIB[0]: ()}),
     case(
         "old metadata, where the lock's record counts",

@@ -31,6 +31,7 @@ LIBRARIES = {
     "mysqlclient": "MySQL's headers and pkg-config (Debian: default-libmysqlclient-dev pkg-config)",
     "netcdf4": "nc-config (Debian: libnetcdf-dev)",
     "pillow": "image libraries' headers (Debian: libjpeg-dev zlib1g-dev)",
+    "pillow-heif": "libheif's headers (Debian: libheif-dev)",
     "psycopg-c": "pg_config (Debian: libpq-dev)",
     "psycopg2": "pg_config (Debian: libpq-dev)",
     "psycopg2-binary": "pg_config (Debian: libpq-dev)",

@@ -243,4 +243,4 @@ def _advice(output: str, label: str) -> str:
         )
     if "No matching distribution" in output:
         return "its build requirements are not all vendored: run `fab vendor.check`, then `fab vendor.lock`"
-    return "build it by hand from the same archive to see more, or lock its wheel"
+    return "build it by hand from the same archive, or lock its wheel (`# policy: NAME wheel` in the .in file)"

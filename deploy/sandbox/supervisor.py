@@ -36,6 +36,10 @@ _START_S = 60.0
 _DRAIN_S = 35.0
 """How long an old process may finish its requests: a little more than gunicorn's own graceful timeout of 30 s."""
 _POLL_S = 0.05
+_MUST = (
+    "it must answer on every socket of LISTEN_FDS (`uvicorn --fd 3` answers on one of two), and an edited `service` "
+    "counts from the next `fab sandbox.up` on"
+)
 
 
 class Supervisor:
@@ -114,7 +118,7 @@ class Supervisor:
                 self._reap()
                 if pid not in self._running:
                     return "the service ended instead of answering"
-        return f"the service did not answer within {_START_S:.0f} s; it must take its socket from LISTEN_FDS"
+        return f"the service did not answer within {_START_S:.0f} s; {_MUST}"
 
     def _end(self, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -22,20 +22,24 @@ def test_host_requirements_name_their_archives(project: Any, make_sdist: Any, ma
     tool = make_sdist("tool", "3.0", files={**compiled, "a.c": "int b;"})
     regex = make_sdist("regex", "2024.1", [], ["tool"], files=compiled)
     psycopg = make_sdist("psycopg2", "2.9.10", files=compiled)
+    heif = make_sdist("pillow-heif", "1.8.1", files=compiled)
     project.lock(
-        "markupsafe\nregex\npsycopg2\npillow\nlib\n",
+        "markupsafe\nregex\npsycopg2\npillow\npillow-heif\nlib\n",
         [
             make_sdist("markupsafe", "3.0.3", files=optional),
             regex,
             psycopg,
+            heif,
             make_wheel("pillow", "11.0", tag="cp311-cp311-manylinux_2_28_x86_64"),
             make_sdist("lib", "1.0"),
         ],
         {regex[0]: [tool]},
     )
     compiler = "a C compiler and Python's headers (Debian: gcc python3-dev)"
+    compiled_ones = ("markupsafe 3.0.3 (optional)", "pillow-heif 1.8.1", "psycopg2 2.9.10", "regex 2024.1", "tool 3.0")
     assert said(project) == (
-        f"hosts need {compiler} for: markupsafe 3.0.3 (optional), psycopg2 2.9.10, regex 2024.1, tool 3.0",
+        f"hosts need {compiler} for: {', '.join(compiled_ones)}",
+        "hosts need libheif's headers (Debian: libheif-dev) for: pillow-heif 1.8.1",
         "hosts need pg_config (Debian: libpq-dev) for: psycopg2 2.9.10",
     )
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -14,6 +15,9 @@ import urllib.request
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
+
+from deploy.sandbox import supervisor
+from deploy.sandbox.hosts import Sandbox
 
 APP_THAT_TELLS = """
 import os
@@ -161,6 +165,20 @@ def test_without_a_supervisor_the_script_says_what_to_do(served: Any) -> None:
     ended = run(served, "restart")
     assert ended.returncode == 1
     assert "fab sandbox.up" in ended.stderr
+
+
+def test_a_service_that_is_deaf_on_a_socket_is_told_what_it_must(tmp_path: Path, monkeypatch: Any) -> None:
+    """One that answers on the shared socket only, as ``uvicorn --fd 3`` does, is not left with its own happy log."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(supervisor, "_START_S", 0.2)
+    with socket.socket() as public, supervisor._own_socket(), subprocess.Popen(["sleep", "60"]) as deaf:
+        one = supervisor.Supervisor(Sandbox(tmp_path), 1, public)
+        one._running[deaf.pid] = tmp_path
+        why = one._why_not_ready(deaf.pid)
+        deaf.kill()
+    assert why is not None
+    assert "every socket of LISTEN_FDS" in why
+    assert "fab sandbox.up" in why
 
 
 def pids(host: Any) -> set[int]:

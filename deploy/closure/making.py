@@ -6,7 +6,6 @@ it fits them, so that one version of a package, and one archive where one will d
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +25,8 @@ from .index import Index
 from .interpreter import FoundPython, find, here
 from .model import Archive, Build, Lock, LockTarget, dependency_order
 from .solve import Interpreter, Pin, Reached, Unsolvable, pooled, reach, solve_keeping
-from .target import DEFAULT_LIBC, Declared, TargetRules, platform_here
+from .target import DEFAULT_LIBC, Declared, TargetRules, extras_of, platform_here
 from .toolchain import toolchain
-
-_EXTRA = re.compile(r'extra\s*==\s*"([^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -290,5 +287,5 @@ def _pin_of(archive: Archive) -> Pin:
 
 
 def _counts(requirement: Requirement, extras: frozenset[str]) -> bool:
-    named = _EXTRA.findall(str(requirement.marker or ""))
+    named = extras_of(requirement)
     return not named or any(canonicalize_name(extra) in extras for extra in named)

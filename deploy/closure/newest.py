@@ -6,7 +6,6 @@ pip's to find, since another version of one package may bring other bounds for t
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ from . import proof
 from .index import Index, IndexFile
 from .model import Lock, LockTarget
 from .source import WorkTree
-from .target import TargetRules
+from .target import TargetRules, extras_of
 
-_EXTRA = re.compile(r'extra\s*==\s*"([^"]+)"')
 _Versions = Mapping[str, frozenset[Version]]
 
 
@@ -93,5 +91,5 @@ def _asked(lock: Lock, target: LockTarget, rules: TargetRules) -> Iterable[Requi
     texts = [*lock.roots, *(text for file in target.install for text in lock.archives[file].requires)]
     for text in texts:
         asked = Requirement(text)
-        if rules.applies(asked, _EXTRA.findall(str(asked.marker or ""))):
+        if rules.applies(asked, extras_of(asked)):
             yield asked

@@ -24,6 +24,7 @@ DEFAULT_LIBC = "glibc 2.28"
 """Assumed where nothing is declared: manylinux_2_28 is Debian 10, RHEL 8, Ubuntu 20.04 and newer."""
 _FIRST_GLIBC = {"x86_64": 5, "i686": 5}
 _LEGACY = {"manylinux2014": (17, None), "manylinux2010": (12, "x86_64"), "manylinux1": (5, "x86_64")}
+_EXTRA = re.compile(r'extra\s*==\s*"([^"]+)"')
 _DECLARED = re.compile(
     r"(?P<python>3\.[0-9]+)(?P<micro>\.[0-9]+)?"
     r"(-(?P<libc>linux|manylinux_2_[0-9]+|musllinux_1_[0-9]+)_(?P<machine>[a-z0-9_]+))?"
@@ -164,6 +165,11 @@ class TargetRules:
             return any(marker.evaluate({**self.markers, "extra": extra}) for extra in ("", *extras))
         except UndefinedEnvironmentName:
             return False
+
+
+def extras_of(requirement: Requirement) -> list[str]:
+    """Name the extras that a requirement's marker asks about (``; extra == "redis"``)."""
+    return _EXTRA.findall(str(requirement.marker or ""))
 
 
 def is_pure(file: str) -> bool:

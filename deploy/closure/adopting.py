@@ -58,12 +58,14 @@ def adopt(
     """
     first = declared(targets)[0]
     full = first.python_full or f"{first.python}.0"
-    read = read_source(source, root, TargetRules(first.python, full, first.platform or platform_here()), extras)
+    rules = TargetRules(first.python, full, first.platform or platform_here())
+    read = read_source(source, root, rules, extras)
     for text in read.told:
         emit(Notice(text))
     _require_whole(read, force=force)
     paths = (lockfile.asked_path(requirements), lockfile.pins_path(requirements), lockfile.lock_path(requirements))
-    asked = _asked(root / paths[0], paths[0], read, force=force)
+    replaces = force or _as_init_wrote_it(root, root / paths[0], rules)
+    asked = _asked(root / paths[0], paths[0], read, force=replaces)
     with offering(source) if source.is_dir() else contextlib.nullcontext():
         with files.kept_on_failure([root / path for path in paths]) as before:
             locking = partial(lock, root, requirements, targets, emit, preferred=read.preferred)
@@ -110,6 +112,16 @@ def _require_whole(read: Adoptable, *, force: bool) -> None:
         )
     if all(line.startswith("#") for line in read.lines):
         raise adoptable.unreadable(read.shown, "asks for no package", "name the file that does")
+
+
+def _as_init_wrote_it(root: Path, path: Path, rules: TargetRules) -> bool:
+    """Tell whether the .in file is what ``init`` took from the project's own files, and nobody has touched it since."""
+    before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for name in ("requirements.txt", "pyproject.toml"):
+        with contextlib.suppress(Refused):
+            if (root / name).is_file() and read_source(root / name, root, rules).asked().splitlines()[1:] == before[1:]:
+                return True
+    return False
 
 
 def _asked(path: Path, shown: str, read: Adoptable, *, force: bool) -> str:

@@ -19,6 +19,8 @@ class Breaks:
     bad: dict[str, str] = field(default_factory=dict[str, str])
     """Archives that are refused although their bytes are the pinned ones: locking again would bring the same."""
     strays: list[str] = field(default_factory=list[str])
+    foreign: list[str] = field(default_factory=list[str])
+    """Files of ``vendor/`` that are no archives: somebody's, and not ours to remove."""
     locks: list[str] = field(default_factory=list[str])
     """Locks beside this one that cannot be read."""
     absent: list[str] = field(default_factory=list[str])
@@ -27,13 +29,15 @@ class Breaks:
     def all(self) -> list[str]:
         """List them, those of the pins first."""
         bad = [f"{line} (the index serves it so: these are the pinned bytes)" for line in self.bad.values()]
-        return [*self.edits, *self.pins, *bad, *self.strays, *self.locks, *self.absent]
+        return [*self.edits, *self.pins, *bad, *self.strays, *self.foreign, *self.locks, *self.absent]
 
     def next_step(self, lock: Lock) -> str:
         """Say what mends all of it."""
         path = lockfile.asked_path(lock.requirements)
         steps = [f"edit {path}"] if self.edits else []
         steps += dict.fromkeys(_other(lock, file, path) for file in self.bad)
+        if self.foreign:
+            steps.append("move what is not an archive out of vendor/ (git mv)")
         if self.locks:
             steps.append("mend or remove the lock that cannot be read")
         fetch = "fab vendor.fetch --prune" if self.strays else "fab vendor.fetch"

@@ -18,7 +18,7 @@ from .folders import is_address, take
 from .incoming import Incoming, incoming, is_there
 from .index import Index, Unwritable, Wanted, configuration
 from .lockfile import BadLock
-from .model import Archive, Lock
+from .model import Archive, Lock, is_archive_name
 from .source import WorkTree
 
 
@@ -65,7 +65,7 @@ def fetch(
             store = ""
         _bring(lock, missing, vendor, [place for place in (source, store) if place], emit)
     strays = _strays(vendor, set(lock.archives) | others)
-    gone = [name for name in strays if prune or name in superseded]
+    gone = [name for name in strays if (prune and is_archive_name(name)) or name in superseded]
     _remove(vendor, gone)
     new = {archive.file for archive in missing}
     return Fetched(
@@ -78,12 +78,13 @@ def fetch(
 
 
 def prune(root: Path, requirements: str) -> tuple[str, ...]:
-    """Remove the files of ``vendor/`` that no lock names, and tell which. Uses no network. Raises Refused."""
+    """Remove the archives of ``vendor/`` that no lock names, and tell which. Uses no network. Raises Refused."""
     lock = proof.read(WorkTree(root), requirements)
     vendor = root / proof.VENDOR
     strays = _strays(vendor, set(lock.archives) | _named_by_others(root, requirements))
-    _remove(vendor, strays)
-    return tuple(strays)
+    archives = tuple(name for name in strays if is_archive_name(name))
+    _remove(vendor, archives)
+    return archives
 
 
 def _remove(vendor: Path, names: Collection[str]) -> None:

@@ -20,6 +20,11 @@ SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tar.xz")
 """What pip >= 24 still finds and unpacks; ``.tgz`` is not among them."""
 
 
+def is_archive_name(file: str) -> bool:
+    """Tell whether a file of ``vendor/`` may be ours to remove: by its name it is an archive."""
+    return file.endswith((".whl", ".tgz", *SDIST_SUFFIXES))
+
+
 @dataclass(frozen=True)
 class Archive:
     """One file of ``vendor/``. ``name`` is normalised (PEP 503); ``version`` as the archive spells it (PEP 440).

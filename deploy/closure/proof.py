@@ -20,7 +20,7 @@ from . import lines, lockfile, memory, metadata
 from .breaks import Breaks
 from .chains import holes, reasons
 from .lockfile import BadLock
-from .model import Archive, Lock, LockTarget
+from .model import Archive, Lock, LockTarget, is_archive_name
 from .source import Source
 from .target import Declared, declared
 
@@ -196,8 +196,12 @@ def _find_strays(source: Source, lock: Lock, breaks: Breaks) -> None:
         breaks.locks.append(str(error))
         return
     for name in source.names(VENDOR):
-        if name not in named and not name.startswith("."):
+        if name in named or name.startswith("."):
+            continue
+        if is_archive_name(name):
             breaks.strays.append(f"{VENDOR}/{name}: no lock names it{_double_of(name, lock)}")
+        else:
+            breaks.foreign.append(f"{VENDOR}/{name}: not an archive; {VENDOR}/ holds nothing else")
 
 
 def _double_of(stray: str, lock: Lock) -> str:

@@ -39,7 +39,7 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
 
 @fleet_task(
     help={
-        "prune": "Remove files of vendor/ that no lock names.",
+        "prune": "Remove archives of vendor/ that no lock names.",
         "mend": "Override git's rules that leave out files of vendor/, or change their bytes.",
         "source": "A folder (another project's vendor/) or an http(s) address of one, tried before the index.",
         **_LINES,
@@ -147,7 +147,7 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
 
 @fleet_task(help=_LINES)
 def prune(c: Context, *, json: bool = False) -> None:
-    """Remove the files of vendor/ that no lock names. Asks nobody."""
+    """Remove the archives of vendor/ that no lock names. Asks nobody."""
     from deploy import closure
 
     place = _place(c)
@@ -240,8 +240,11 @@ def _tell(emit: Emit, text: str) -> None:
 
 
 def _tell_fetched(emit: Emit, done: Fetched) -> None:
+    from deploy.closure.model import is_archive_name
+
     for file in done.strays:
-        _tell(emit, f"vendor/{file}: no lock names it; fab vendor.fetch --prune removes it")
+        mend = "fab vendor.fetch --prune removes it" if is_archive_name(file) else "no archive: move it out of vendor/"
+        _tell(emit, f"vendor/{file}: no lock names it; {mend}")
     for file in done.pruned:
         _tell(emit, f"vendor/{file}: removed, no lock names it")
     for file in done.replaced:

@@ -18,6 +18,7 @@ from deploy.closure.index import sha256_of
 from deploy.closure.target import TargetRules
 from deploy.errors import Refused
 from deploy.events import Event, Notice
+from deploy.scaffold import init
 
 PYTHON = sysconfig.get_python_version()
 RULES = TargetRules("3.11", "3.11.7", "linux_x86_64")
@@ -521,6 +522,23 @@ def test_what_is_there_is_not_overwritten(shop: Project) -> None:
             shop.adopt("web\n")
         assert shop.written() == {"app.in": b"# only a comment\n", name: b"-r base.txt\n"}
         (shop.root / "requirements" / name).unlink()
+
+
+@pytest.mark.slow
+def test_what_init_wrote_is_replaced_until_somebody_edits_it(shop: Project) -> None:
+    """Init takes pyproject.toml over and advises to adopt the export beside it: that needs no --force."""
+    (shop.root / "pyproject.toml").write_text('[project]\nname = "shop"\ndependencies = ["web"]\n')
+    (shop.root / ".git").mkdir()
+    init(shop.root, app="shop")
+    written = shop.asked.read_text()
+    assert "\nweb\n" in written
+    export = shop.root / "export.txt"
+    export.write_text("web==1.0\ndep==1.0\n")
+    shop.adopt(export)
+    assert shop.pins() == {"web": "1.0", "dep": "1.0"}
+    shop.asked.write_text(written + "more\n")
+    with pytest.raises(Refused, match="asks for something else"):
+        shop.adopt(export)
 
 
 def test_packages_that_no_index_gives_are_refused_all_at_once(shop: Project) -> None:

@@ -428,6 +428,11 @@ PINS = "requirements/app.txt"
 FILES = [
     case("missing archive", "vendor/lib-1.0.tar.gz: missing (lib 1.0 is pinned)", edit=vendored(LIB[0], None)),
     case("missing vendor/", *["missing"] * 3, edit=no_vendor),
+    case(
+        "project's own file",
+        "vendor/notes.txt: not an archive; vendor/ holds nothing else",
+        edit=vendored("notes.txt", b"x"),
+    ),
     case("stray archive", "vendor/stray-1.0.tar.gz: no lock names it", edit=vendored("stray-1.0.tar.gz", b"x")),
     case(
         "archive of the same name in other letter case",
@@ -448,7 +453,7 @@ FILES = [
     case("truncated archive that was locked so", "vendor/lib-1.0.tar.gz: unreadable", install=[(LIB[0], LIB[1][:-20])]),
     case("empty archive that was locked so", "vendor/lib-1.0.tar.gz", install=[(LIB[0], b"")]),
     case("symlink in vendor/", "vendor/lib-1.0.tar.gz: missing (lib 1.0 is pinned)", edit=linked),
-    case("folders in vendor/", "vendor/more: no lock names it", "vendor/lib-1.0.tar.gz: missing", edit=folders),
+    case("folders in vendor/", "vendor/more: not an archive", "vendor/lib-1.0.tar.gz: missing", edit=folders),
     case("moved checkout, in a path with spaces", edit=moved),
     *(
         case(

@@ -135,7 +135,6 @@ def test_another_lock_that_cannot_be_read_is_named_with_all_else(project: Any, m
         ("django-5.2.zip", "in another form"),
         ("Django-5.2-py3-none-any.whl", "in another form"),
         ("django-5.1.tar.gz", ""),
-        ("notes.txt", ""),
     ],
 )
 def test_stray_of_a_locked_package_says_so(project: Any, make_sdist: Any, stray: str, how: str) -> None:

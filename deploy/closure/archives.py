@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,8 @@ class Chosen:
 class Shelf:
     """Chooses and keeps one target's archives while a lock is being made; each version is chosen once.
 
-    ``everyone`` are the rules of all targets: a wheel that serves more of them is preferred.
+    ``everyone`` are the rules of all targets: a wheel that serves more of them is preferred. What ``vendor`` has is not
+    downloaded.
     """
 
     def __init__(
@@ -40,12 +42,15 @@ class Shelf:
         everyone: Sequence[TargetRules],
         policies: Mapping[str, str],
         folder: Path,
+        *,
+        vendor: Path,
     ) -> None:
         self._index = index
         self._rules = rules
         self._everyone = everyone
         self._policies = policies
         self._folder = folder
+        self._vendor = vendor
         self._chosen: dict[tuple[str, str], Chosen] = {}
 
     def choose(self, pins: Iterable[Pin]) -> list[Chosen]:
@@ -120,8 +125,17 @@ class Shelf:
     def _keep(self, pin: Pin, found: IndexFile, reason: str) -> None:
         self._chosen[pin.name, pin.version] = _read(self._folder / found.file, reason, found.yanked)
 
+    def _take(self, file: IndexFile) -> bool:
+        """Take from ``vendor/`` what the index offers with the very same bytes, and tell."""
+        there = self._vendor / file.file
+        if not file.sha256 or not there.is_file() or sha256_of(there) != file.sha256:
+            return False
+        shutil.copyfile(there, self._folder / file.file)
+        return True
+
     def _fetch(self, files: Iterable[IndexFile]) -> None:
-        missing = [file for file in files if not (self._folder / file.file).exists()]
+        asked = [file for file in files if not (self._folder / file.file).exists()]
+        missing = [file for file in asked if not self._take(file)]
         wanted = [Wanted(file.name, file.file, file.sha256, self._folder / file.file) for file in missing]
         try:
             errors = self._index.download(wanted)

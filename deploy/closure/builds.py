@@ -8,6 +8,7 @@ its own, from versions in use already where those do, and two versions of one to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -26,10 +27,20 @@ _MAX_ROUNDS = 50
 Environment = dict[Pin, Chosen]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the backend of one archive asked for, in which environment (file names)."""
+
+    sha256: str
+    environment: tuple[str, ...]
+    dynamic: tuple[str, ...]
+
+
 class BuildClosure:
     """The build side of one target in the making. ``close`` does all; what it found stays readable.
 
-    ``earlier`` are environments by sdist that are kept as they are wherever they still answer.
+    ``earlier`` are environments by sdist that are kept as they are wherever they still answer. ``answers`` are what
+    backends said then: the same archive in the same environment is not asked again.
     """
 
     def __init__(
@@ -39,12 +50,15 @@ class BuildClosure:
         backends: Backends,
         earlier: Mapping[str, tuple[Pin, ...]],
         work: Path,
+        *,
+        answers: Mapping[str, Answer] | None = None,
     ) -> None:
         self._interpreter = interpreter
         self._rules = interpreter.rules
         self._shelf = shelf
         self._backends = backends
         self._earlier = earlier
+        self._answers = answers or {}
         self._work = work
         self._sdists: dict[str, Chosen] = {}
         self._dynamic: dict[str, tuple[str, ...]] = {}
@@ -117,12 +131,16 @@ class BuildClosure:
 
     def _ask(self) -> bool:
         """Ask each backend not asked yet, tools before what they build; tell whether any wants more."""
+        order = self._order()
+        self._dynamic.update({file: answer.dynamic for file in order if (answer := self._known(file, exactly=True))})
+        if all(file in self._dynamic for file in order):
+            return False
         folders: dict[str, Path] = {}
         more = False
         files = {pin: chosen.file for pin, chosen in self.chosen().items()}
         ready = {files[pin] for pin in self._shelf.wheels(files, self._backends.rules)}
         late: set[str] = set()
-        for file in self._order():
+        for file in order:
             tools = {pin: (tool, folders.get(tool.file)) for pin, tool in self._environments[file].items()}
             if not late.isdisjoint(tool.file for tool, _ in tools.values()):
                 late.add(file)  # one of its tools must be built, and wants more than it has: next round
@@ -130,10 +148,20 @@ class BuildClosure:
             folders[file] = self._backends.environment(tools, self._shelf)
             if file not in self._dynamic:
                 self._dynamic[file] = self._backends.needs(self._sdists[file], folders[file])
-                if set(self._counting(file, self._dynamic[file])) - set(self._asked_statically(file)):
+                said = self._answers.get(file)
+                expected = {*self._asked_statically(file), *(said.dynamic if said else ())}
+                if {*self._asked_statically(file), *self._counting(file, self._dynamic[file])} != expected:
                     more = True
                     late |= {file} - ready
         return more
+
+    def _known(self, file: str, *, exactly: bool) -> Answer | None:
+        """Give what the backend said before, of the same bytes and, if ``exactly``, in the environment of now."""
+        answer = self._answers.get(file)
+        if answer is None or file in self._dynamic or answer.sha256 != self._sdists[file].sha256:
+            return None
+        same = answer.environment == tuple(sorted(tool.file for tool in self._environments.get(file, {}).values()))
+        return answer if same or not exactly else None
 
     def _order(self) -> list[str]:
         used = self._used()
@@ -168,7 +196,9 @@ class BuildClosure:
         )
 
     def _asked(self, file: str) -> tuple[str, ...]:
-        return tuple(sorted({*self._asked_statically(file), *self._counting(file, self._dynamic.get(file, ()))}))
+        said = self._known(file, exactly=False)
+        dynamic = said.dynamic if said else self._dynamic.get(file, ())
+        return tuple(sorted({*self._asked_statically(file), *self._counting(file, dynamic)}))
 
     def _asked_statically(self, file: str) -> tuple[str, ...]:
         return self._counting(file, self._static(file))

@@ -69,7 +69,7 @@ def lock(
     for line in configuration():
         emit(Notice(f"pip's configuration in force: {line}"))
     with tempfile.TemporaryDirectory(prefix="sealed-deploy-lock-") as work:
-        fresh = Making(asked, wanted, kept, Path(work), emit).lock(requirements)
+        fresh = Making(asked, wanted, kept, Path(work), emit, vendor=root / proof.VENDOR).lock(requirements)
     folder = root / "requirements"
     wrote = files.write(folder / Path(lockfile.pins_path(requirements)).name, lockfile.write_pins(fresh))
     wrote |= files.write(folder / Path(lockfile.lock_path(requirements)).name, lockfile.write_lock(fresh))

@@ -20,7 +20,7 @@ from deploy.events import Emit, Notice
 from . import lines
 from .archives import Chosen, Shelf
 from .backends import Backends
-from .builds import BuildClosure
+from .builds import Answer, BuildClosure
 from .index import Index
 from .interpreter import FoundPython, find, here
 from .model import Archive, Build, Lock, LockTarget, dependency_order
@@ -65,6 +65,17 @@ class Kept:
                     found.setdefault(file, pins)
         return found
 
+    def answers(self, name: str) -> dict[str, Answer]:
+        """Give what backends said for a target of this name, whatever is let go of: bytes and environment decide."""
+        target = next((one for one in (self.earlier.targets if self.earlier else ()) if one.name == name), None)
+        if target is None or self.earlier is None:
+            return {}
+        known = self.earlier.archives
+        return {
+            file: Answer(known[file].sha256, tuple(sorted(build.environment)), build.dynamic)
+            for file, build in target.builds.items()
+        }
+
 
 @dataclass(frozen=True)
 class _Target:
@@ -80,10 +91,13 @@ class _Target:
 
 
 class Making:
-    """One lock in the making, in a work folder of its own."""
+    """One lock in the making, in a work folder of its own. ``vendor`` may have archives that the index offers."""
 
-    def __init__(self, asked: lines.Asked, targets: Sequence[Declared], kept: Kept, work: Path, emit: Emit) -> None:
+    def __init__(
+        self, asked: lines.Asked, targets: Sequence[Declared], kept: Kept, work: Path, emit: Emit, *, vendor: Path
+    ) -> None:
         self._asked = asked
+        self._vendor = vendor
         self._kept = kept
         self._emit = emit
         self._work = work
@@ -105,10 +119,11 @@ class Making:
         folder = self._work / "archives"
         folder.mkdir()
         with Index(*everyone, *(target.runner for target in self._targets)) as index:
-            made = [
-                self._make(target, Shelf(index, target.rules, everyone, self._asked.policies, folder))
-                for target in self._targets
-            ]
+            made: list[LockTarget] = []
+            for target in self._targets:
+                policies = self._asked.policies
+                shelf = Shelf(index, target.rules, everyone, policies, folder, vendor=self._vendor)
+                made.append(self._make(target, shelf))
         return Lock(
             requirements=requirements,
             roots=self._asked.spelled,
@@ -128,7 +143,8 @@ class Making:
         pins = tuple(by_name.values())
         run_time = dict(zip(pins, shelf.choose(pins), strict=True))
         self._emit(Notice(f"{rules.name}: {len(pins)} run-time packages; closing their build environments"))
-        closure = BuildClosure(interpreter, shelf, self._asker(target, interpreter), self._environments, self._work)
+        asker, answers = self._asker(target, interpreter), self._kept.answers(rules.name)
+        closure = BuildClosure(interpreter, shelf, asker, self._environments, self._work, answers=answers)
         builds = closure.close(run_time, self._kept.preferred)
         for file, environment in closure.environments().items():
             self._environments.setdefault(file, environment)

@@ -13,6 +13,7 @@ from packaging.markers import Marker
 from virtualenv.seed.wheels.embed import get_embed_wheel
 
 from deploy.closure import WorkTree, check, fetch, lock, lockfile, toolchain
+from deploy.closure.backends import Backends
 from deploy.closure.target import TargetRules, declared, marker_of
 from deploy.errors import Refused
 from deploy.events import Event, Notice
@@ -114,17 +115,33 @@ def test_locks_tell_whose_backends_were_asked_by_another_python(
 
 
 @pytest.mark.slow
-def test_a_new_package_moves_no_build_tool(index: Folder, root: Path, make_sdist: Any) -> None:
-    """A small change is a small diff: build environments stay as they were while they answer."""
-    index.offer(make_sdist("lib", "1.0", [], ["minibackend", "tool"]), make_sdist("tool", "1.0", [], ["minibackend"]))
+def test_a_new_package_moves_no_build_tool(
+    index: Folder, root: Path, make_sdist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small change is a small diff and little work: what stays as it was is neither moved nor asked again."""
+    asked: list[str] = []
+    needs = Backends.needs
+
+    def noted(backends: Backends, chosen: Any, environment: Path) -> tuple[str, ...]:
+        asked.append(chosen.metadata.name)
+        return needs(backends, chosen, environment)
+
+    monkeypatch.setattr(Backends, "needs", noted)
+    lib = make_sdist("lib", "1.0", [], ["minibackend"], files={"build-needs.txt": "tool\n"})
+    index.offer(lib, make_sdist("tool", "1.0", [], ["minibackend"], files={"tool.py": ""}))
     ask(root, "lib\n")
     before = lock(root, "app", (PYTHON,), silent).lock.targets[0].builds
-    index.offer(make_sdist("tool", "2.0", [], ["minibackend"]), make_sdist("other", "1.0", [], ["minibackend"]))
+    assert sorted(asked) == ["lib", "minibackend", "tool"]
+    asked.clear()
+    index.offer(make_sdist("tool", "2.0", [], ["minibackend"], files={"tool.py": ""}))
+    index.offer(make_sdist("other", "1.0", [], ["minibackend"]))
     ask(root, "lib\nother\n")
     after = lock(root, "app", (PYTHON,), silent).lock.targets[0].builds
     assert {file: after[file] for file in before} == before
+    assert asked == ["other"]
     newest = lock(root, "app", (PYTHON,), silent, let_go=["tool"]).lock
     assert "tool-2.0.tar.gz" in newest.archives
+    assert {"lib", "tool"} <= set(asked)
 
 
 def test_two_targets_that_a_host_cannot_tell_apart_are_refused() -> None:

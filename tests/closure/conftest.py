@@ -7,8 +7,10 @@ import io
 import sysconfig
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from virtualenv.seed.wheels.embed import get_embed_wheel
@@ -243,6 +245,52 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", folder.folder.as_uri())
     return folder
+
+
+def as_pages(folder: Path, monkeypatch: pytest.MonkeyPatch, *entries: tuple[Packed, str]) -> None:
+    """Make a folder of pages (PEP 503) pip's index: archives, one a package, each with the attributes of its link."""
+    for (file, data), attributes in entries:
+        page = folder / named(file)[0]
+        page.mkdir(parents=True)
+        (page / file).write_bytes(data)
+        (page / "index.html").write_text(f'<!DOCTYPE html><a href="{file}" {attributes}>{file}</a>')
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", folder.as_uri())
+
+
+Reply = Callable[[str, bytes], tuple[int, bytes]]
+"""From the path and the body of a request to the status and the body of its answer."""
+
+
+@pytest.fixture
+def listening() -> Generator[Callable[[Reply], str]]:
+    """Start servers on loopback, each answering as a function says, and give each one's host and port."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(reply: Reply) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = reply(self.path, self.rfile.read(int(self.headers.get("Content-Length", 0))))
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html" if body.startswith(b"<") else "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815 - http.server's name
+
+            def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, args=(0.02,)).start()
+        servers.append(server)
+        return f"127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
-from virtualenv.seed.wheels.embed import get_embed_wheel
 
-from deploy.closure import Adopted, WorkTree, adopt, check, toolchain
+from deploy.closure import Adopted, WorkTree, adopt, check
 from deploy.closure.adoptable import Adoptable, Pinned, unlisted
 from deploy.closure.adopting import read_source
 from deploy.closure.index import sha256_of
@@ -19,8 +17,8 @@ from deploy.closure.target import TargetRules
 from deploy.errors import Refused
 from deploy.events import Event, Notice
 from deploy.scaffold import init
+from tests.closure.conftest import PYTHON, Folder
 
-PYTHON = sysconfig.get_python_version()
 RULES = TargetRules("3.11", "3.11.7", "linux_x86_64")
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 EXPORT = f"""\
@@ -364,17 +362,13 @@ def test_a_folder_is_read_by_metadata(tmp_path: Path, make_sdist: Any, make_whee
 class Project:
     """A project beside an index that is a folder of archives; ``told`` is what the operator saw."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, index: Folder) -> None:
         self.root = tmp_path / "project"
-        self.index = tmp_path / "index"
+        self.index = index.folder
+        self.offer = index.offer
         self.asked = self.root / "requirements/app.in"
         self.told: list[str] = []
         self.root.mkdir()
-        self.index.mkdir()
-
-    def offer(self, *packed: tuple[str, bytes]) -> None:
-        for file, data in packed:
-            (self.index / file).write_bytes(data)
 
     def adopt(self, text: str | Path, **options: Any) -> Adopted:
         """Adopt a requirements file of this text, or what a path leads to."""
@@ -398,19 +392,12 @@ class Project:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_wheel: Any, make_sdist: Any) -> Project:
+def shop(tmp_path: Path, index: Folder, make_wheel: Any, make_sdist: Any) -> Project:
     """A project whose index has the toolchain, a backend, and three versions of what it needs."""
-    made = Project(tmp_path)
-    pip = get_embed_wheel("pip", PYTHON)
-    assert pip is not None
-    made.offer((pip.path.name, pip.path.read_bytes()), make_wheel("virtualenv", "21.0"))
-    made.offer(make_sdist("minibackend", "1.0"))
+    made = Project(tmp_path, index)
     for version in ("1.0", "2.0"):
         made.offer(make_wheel("web", version, ["dep", 'fast; extra == "fast"']), make_sdist("dep", version))
         made.offer(make_wheel("fast", version))
-    monkeypatch.setitem(toolchain.TOOLCHAIN, PYTHON, {"pip": str(pip.version), "virtualenv": "21.0"})
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", made.index.as_uri())
     return made
 
 

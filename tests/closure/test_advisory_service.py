@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from requests import Session
 from deploy.closure import advisory_service
 from deploy.closure.advisory_service import ask
 from deploy.errors import Failed, Refused
+from tests.closure.conftest import Reply
 
 PINS = [("lib", "1.0"), ("pip", "26.3")]
 FLAW = {
@@ -32,32 +31,15 @@ Serve = Callable[[Callable[[dict[str, Any]], tuple[int, Any]]], None]
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Generator[Serve]:
+def serve(listening: Callable[[Reply], str], monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Start a server that answers queries as a test says, and have pip-audit take it for OSV's and PyPI's."""
-    servers: list[ThreadingHTTPServer] = []
 
     def start(answer: Callable[[dict[str, Any]], tuple[int, Any]]) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self._send(*answer(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+        def reply(path: str, body: bytes) -> tuple[int, bytes]:
+            status, value = answer(json.loads(body) if body else {"path": path})
+            return status, value if isinstance(value, bytes) else json.dumps(value).encode()
 
-            def do_GET(self) -> None:
-                self._send(*answer({"path": self.path}))
-
-            def _send(self, status: int, value: Any) -> None:
-                body = value if isinstance(value, bytes) else json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, args=(0.02,)).start()
-        servers.append(server)
-        here = f"127.0.0.1:{server.server_port}"
+        here = listening(reply)
         monkeypatch.setenv("PIP_AUDIT_OSV_URL", f"http://me:secret@{here}/v1/query")
         get = Session.get  # PyPI's address is a constant of pip-audit's
         monkeypatch.setattr(
@@ -66,10 +48,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Generator[Serve]:
             lambda self, url, **more: get(self, url.replace("https://pypi.org", f"http://{here}"), **more),
         )
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 def test_every_pin_is_asked_for_and_what_is_told_is_kept(serve: Serve) -> None:

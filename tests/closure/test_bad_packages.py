@@ -14,7 +14,7 @@ import pytest
 from deploy.closure import WorkTree, backends, check, fetch, lock
 from deploy.errors import Failed, Refused
 from deploy.events import Event, Notice
-from tests.closure.conftest import BACKEND, PYTHON, Folder, Packed, ask, sdist, silent, wheel
+from tests.closure.conftest import BACKEND, PYTHON, Folder, Packed, as_pages, ask, sdist, silent, wheel
 from tests.hosts.trap import Trap, trap
 
 __all__ = ["trap"]
@@ -199,17 +199,13 @@ def test_package_without_a_wheel_whose_tools_are_on_an_index(
     index: Folder, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its hooks run sealed, but pip fetches what they need as it is configured to."""
-    pages = tmp_path / "simple"
-    for name, (file, data) in (
-        ("lib", sdist("lib", "1.0", ["dep"], ["tool"], standard="2.1", backend="tool")),
-        ("dep", wheel("dep", "1.0")),
-        ("tool", sdist("tool", "1.0", backend="tool")),
-    ):
-        (pages / name).mkdir(parents=True)
-        (pages / name / file).write_bytes(data)
-        (pages / name / "index.html").write_text(f'<!DOCTYPE html><a href="{file}">{file}</a>')
-    monkeypatch.delenv("PIP_NO_INDEX")
-    monkeypatch.setenv("PIP_INDEX_URL", pages.as_uri())
+    as_pages(
+        tmp_path / "simple",
+        monkeypatch,
+        (sdist("lib", "1.0", ["dep"], ["tool"], standard="2.1", backend="tool"), ""),
+        (wheel("dep", "1.0"), ""),
+        (sdist("tool", "1.0", backend="tool"), ""),
+    )
     ask(root, "lib\n")
     assert [archive.name for archive in lock(root, "app", (PYTHON,), silent).lock.run_time()] == ["dep", "lib"]
 

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.closure import WorkTree, add, check, fetch, lock, lockfile, plan, prune, read
 from deploy.errors import Failed, Refused
-from tests.closure.conftest import PYTHON, Folder, ask, silent
+from tests.closure.conftest import PYTHON, Folder, as_pages, ask, silent
 
 
 def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
@@ -290,17 +290,13 @@ def test_yanked_files_are_recorded_with_their_reason(
     index: Folder, root: Path, make_wheel: Any, make_sdist: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the index says of a withdrawn file (PEP 592) is in the lock, for an exact pin of one; else nothing is."""
-    pages = root.parent / "simple"
-    for name, attribute, (file, data) in (
-        ("lib", ' data-yanked="breaks on 3.11"', make_sdist("lib", "1.0")),
-        ("dep", ' data-yanked=""', make_wheel("dep", "1.0")),
-        ("fine", "", make_wheel("fine", "1.0")),
-    ):
-        (pages / name).mkdir(parents=True)
-        (pages / name / file).write_bytes(data)
-        (pages / name / "index.html").write_text(f'<!DOCTYPE html><a href="{file}"{attribute}>{file}</a>')
-    monkeypatch.delenv("PIP_NO_INDEX")
-    monkeypatch.setenv("PIP_INDEX_URL", pages.as_uri())
+    as_pages(
+        root.parent / "simple",
+        monkeypatch,
+        (make_sdist("lib", "1.0"), 'data-yanked="breaks on 3.11"'),
+        (make_wheel("dep", "1.0"), 'data-yanked=""'),
+        (make_wheel("fine", "1.0"), ""),
+    )
     ask(root, "lib==1.0\ndep==1.0\nfine\n")
     lock(root, "app", (PYTHON,), silent)
     found = read(WorkTree(root), "app").run_time()

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from deploy.closure import outdated
 from deploy.errors import Failed, Refused
+from tests.closure.conftest import Reply
 
 Pages = Mapping[str, list[tuple[str, str]]]
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[Pages], None]]:
+def serve(listening: Callable[[Reply], str], monkeypatch: pytest.MonkeyPatch) -> Callable[[Pages], None]:
     """Start an index with a page per package: files, and the attributes of their links."""
-    servers: list[ThreadingHTTPServer] = []
 
     def start(pages: Pages) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                links = pages.get(self.path.strip("/").rpartition("/")[2])
-                body = "".join(f'<a href="{file}" {about}>{file}</a>\n' for file, about in links or []).encode()
-                self.send_response(200 if links else 404)
-                self.send_header("Content-Type", "text/html")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+        def reply(path: str, _: bytes) -> tuple[int, bytes]:
+            links = pages.get(path.strip("/").rpartition("/")[2])
+            page = "".join(f'<a href="{file}" {about}>{file}</a>\n' for file, about in links or [])
+            return 200 if links else 404, f"<!DOCTYPE html>{page}".encode()
 
-            def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, args=(0.02,)).start()
-        servers.append(server)
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://{listening(reply)}/simple")
         monkeypatch.setenv("PIP_RETRIES", "0")
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 def sources(name: str, *versions: str) -> list[tuple[str, str]]:

@@ -168,9 +168,8 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
         phases.lock(stage.wait_s)
         found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, read))
         for name, one in found.items():
-            for wheel, attempts in one.attempts.items():
-                tried = f"its build tried to reach the network, and was refused: {'; '.join(attempts)}"
-                emit(Notice(f"{wheel}: {tried}", name))
+            for line in proof.tried(one.attempts):
+                emit(Notice(line, name))
         outcomes = [
             HostOutcome(name, Outcome.ANSWERED, f"{one.packages} packages as locked, builds sealed by {one.sealed}")
             for name, one in found.items()

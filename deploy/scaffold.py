@@ -7,8 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.closure import projectfile, requirementsfile
-from deploy.closure.adoptable import Adoptable
+from deploy.closure import adopting
 from deploy.errors import Refused
 
 FABFILE = '''\
@@ -159,19 +158,11 @@ def _module(project: Path) -> str:
     return f"{found[0].parent.name}.wsgi" if found else "app:app"
 
 
-def _taken_over(project: Path) -> Adoptable | None:
-    """Read the requirements that the project has already. Raises Refused for a file that cannot be taken."""
-    listed, pyproject = project / "requirements.txt", project / "pyproject.toml"
-    if listed.is_file():
-        return requirementsfile.read(listed, project)
-    return projectfile.read_pyproject(pyproject, pyproject.name) if pyproject.is_file() else None
-
-
 def _requirements(project: Path) -> tuple[str, str, tuple[str, ...]]:
     """Give the text of the .in file, which file it was taken from, and what is to be said of that."""
     head = "# What the application needs, one requirement a line; then: fab vendor.lock && fab vendor.fetch\n"
     try:
-        found = _taken_over(project)
+        found = next((adopting.read_own(project, name) for name in adopting.OWN if (project / name).is_file()), None)
     except Refused as refused:
         return head, "", (f"requirements not taken over: {refused.why}; {refused.next_step}",)
     return (found.asked(), found.shown, found.told) if found else (head, "", ())

@@ -18,7 +18,7 @@ from .licensing import Licence, licences
 from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
 from .newest import Standing, outdated
-from .proof import Closed, check, contents, examine, read, why
+from .proof import Closed, check, contents, examine, read, who_needs, why
 from .remarks import remarks
 from .reviewing import Change, Held, Holding, changes, holding
 from .source import Source, WorkTree
@@ -62,5 +62,6 @@ __all__ = [
     "remarks",
     "sbom",
     "traps",
+    "who_needs",
     "why",
 ]

@@ -24,6 +24,8 @@ from .metadata import BadArchive, named
 from .model import Lock
 from .target import TargetRules, declared, platform_here
 
+OWN = ("requirements.txt", "pyproject.toml")
+"""The files of a project that ``init`` takes over, the first that is there."""
 _WAY_OUT = (
     "put an archive of each where your index finds it (a folder will do: pip's find-links), name it NAME==VERSION"
 )
@@ -58,13 +60,12 @@ def adopt(
     """
     first = declared(targets)[0]
     full = first.python_full or f"{first.python}.0"
-    rules = TargetRules(first.python, full, first.platform or platform_here())
-    read = read_source(source, root, rules, extras)
+    read = read_source(source, root, TargetRules(first.python, full, first.platform or platform_here()), extras)
     for text in read.told:
         emit(Notice(text))
     _require_whole(read, force=force)
     paths = (lockfile.asked_path(requirements), lockfile.pins_path(requirements), lockfile.lock_path(requirements))
-    replaces = force or _as_init_wrote_it(root, root / paths[0], rules)
+    replaces = force or _as_init_wrote_it(root, root / paths[0])
     asked = _asked(root / paths[0], paths[0], read, force=replaces)
     with offering(source) if source.is_dir() else contextlib.nullcontext():
         with files.kept_on_failure([root / path for path in paths]) as before:
@@ -114,12 +115,18 @@ def _require_whole(read: Adoptable, *, force: bool) -> None:
         raise adoptable.unreadable(read.shown, "asks for no package", "name the file that does")
 
 
-def _as_init_wrote_it(root: Path, path: Path, rules: TargetRules) -> bool:
+def read_own(root: Path, name: str) -> Adoptable:
+    """Read one of OWN, as ``init`` does. Raises Refused for a file that cannot be taken."""
+    path = root / name
+    return requirementsfile.read(path, root) if name == OWN[0] else projectfile.read_pyproject(path, name)
+
+
+def _as_init_wrote_it(root: Path, path: Path) -> bool:
     """Tell whether the .in file is what ``init`` took from the project's own files, and nobody has touched it since."""
-    before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for name in ("requirements.txt", "pyproject.toml"):
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    for name in OWN:
         with contextlib.suppress(Refused):
-            if (root / name).is_file() and read_source(root / name, root, rules).asked().splitlines()[1:] == before[1:]:
+            if (root / name).is_file() and read_own(root, name).asked() == before:
                 return True
     return False
 

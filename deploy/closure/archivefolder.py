@@ -13,6 +13,7 @@ from packaging.version import Version
 from . import metadata, policy
 from .adoptable import Adoptable, Pinned, unreadable
 from .model import SDIST_SUFFIXES
+from .solve import Pin, reach
 from .target import TargetRules
 
 SUFFIXES = (*SDIST_SUFFIXES, ".whl")
@@ -113,21 +114,10 @@ def _needs(
     chosen: Mapping[str, Sequence[_Found]], wanted: Iterable[Requirement], rules: TargetRules
 ) -> dict[str, set[str]]:
     """Whom each package needs directly, with the extras that others ask of it. Unknown requirements count as none."""
-    requires = {name: _parsed(_stated(found)) for name, found in chosen.items()}
-    needs: dict[str, set[str]] = {name: set() for name in chosen}
-    extras: dict[str, set[str]] = {name: set() for name in chosen}
-    queue = list(wanted)
-    queue += [Requirement(name) for name in chosen]
-    for asked in queue:
-        name = canonicalize_name(asked.name)
-        if name not in chosen:
-            continue
-        for extra in {"", *map(canonicalize_name, asked.extras)} - extras[name]:
-            extras[name].add(extra)
-            found = [need for need in requires[name] if rules.applies(need, [extra])]
-            needs[name] |= {canonicalize_name(need.name) for need in found} & (set(chosen) - {name})
-            queue += found
-    return needs
+    texts = {name: tuple(map(str, _parsed(_stated(found)))) for name, found in chosen.items()}
+    pins = {name: Pin(name, found[0].metadata.version, texts[name], "") for name, found in chosen.items()}
+    reached = reach([*wanted, *map(Requirement, chosen)], pins, rules)
+    return {name: set(found.needs) - {name} for name, found in reached.items()}
 
 
 def _walk(start: Iterable[str], needs: Mapping[str, Iterable[str]]) -> set[str]:

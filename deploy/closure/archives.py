@@ -158,11 +158,7 @@ def _read(path: Path, reason: str, yanked: str = "") -> Chosen:
 
 def _metadata(path: Path, digest: Sha256) -> metadata.Metadata:
     try:
-        found = memory.recall(path.name, digest)
-        if found is None:
-            found = metadata.read(path.name, path.read_bytes())
-            memory.remember(path.name, digest, found)
-        return found
+        return memory.read(path.name, digest, path.read_bytes)
     except metadata.BadArchive as error:
         why = f"the index offers a bad archive: {path.name}: {str(error).removeprefix(f'{path.name}: ')}"
         step = "ask for another version in the .in file, or for its other kind ('# policy: NAME wheel' or 'source')"

@@ -8,7 +8,7 @@ A person may accept one in ``NAME.in``; it is shown on and no longer fails the a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,15 +116,17 @@ def _accepted(source: Source, path: str) -> dict[str, str]:
     return accepted
 
 
-def _chains(source: Source, requirements: str, names: Iterable[str]) -> Mapping[tuple[str, str], str]:
-    """Give the shortest chain to each version of some packages, one that is needed at run time before all others."""
+def _chains(source: Source, requirements: str, names: Collection[str]) -> Mapping[tuple[str, str], str]:
+    """Give the shortest chain to each version of some packages, one that is needed at run time before all others.
+
+    What is locked though nothing asks for it has none: `check` says so, and no finding is hidden for that.
+    """
     found: dict[tuple[str, str], str] = {}
+    if not names:
+        return found
+    needed = proof.who_needs(source, requirements)
     for name in names:
-        try:
-            needed = proof.why(source, requirements, name)
-        except Refused:  # locked, though nothing asks for it: `check` says so, and no finding is hidden for that
-            continue
-        for line in sorted((line for chains in needed.values() for line in chains), key=_rank):
+        for line in sorted((line for lines in needed[name].values() for line in lines), key=_rank):
             found.setdefault((name, line.rpartition(": ")[2]), line)
     return found
 

@@ -50,8 +50,8 @@ def sbom(source: Source, requirements: str, targets: Sequence[str], application:
     except ImportError as error:
         step = f"{sys.executable} -m pip install '{NEEDS}'"
         raise Refused("Nothing was written.", f"the CycloneDX library is not installed here: {error}", step) from None
-    lock = proof.check(source, requirements, targets)
-    bom = _bom(lock, proof.contents(source, lock), application)
+    closed = proof.examine(source, requirements, targets)
+    bom = _bom(closed.lock, closed.known, application)
     document: dict[str, Any] = json.loads(_part("output.json").JsonV1Dot6(bom).output_as_string())
     if application.made_at is None:
         del document["metadata"]["timestamp"]  # the library's own: the present moment

@@ -7,7 +7,7 @@ its own, from versions in use already where those do, and two versions of one to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,19 +141,31 @@ class BuildClosure:
         ready = {files[pin] for pin in self._shelf.wheels(files, self._backends.rules)}
         late: set[str] = set()
         for file in order:
-            tools = {pin: (tool, folders.get(tool.file)) for pin, tool in self._environments[file].items()}
-            if not late.isdisjoint(tool.file for tool, _ in tools.values()):
+            if not late.isdisjoint(tool.file for tool in self._environments[file].values()):
                 late.add(file)  # one of its tools must be built, and wants more than it has: next round
                 continue
-            folders[file] = self._backends.environment(tools, self._shelf)
             if file not in self._dynamic:
-                self._dynamic[file] = self._backends.needs(self._sdists[file], folders[file])
+                folder = self._folder(file, folders, ready)
+                self._dynamic[file] = self._backends.needs(self._sdists[file], folder)
                 said = self._answers.get(file)
                 expected = {*self._asked_statically(file), *(said.dynamic if said else ())}
                 if {*self._asked_statically(file), *self._counting(file, self._dynamic[file])} != expected:
                     more = True
                     late |= {file} - ready
         return more
+
+    def _folder(self, file: str, folders: dict[str, Path], ready: Collection[str]) -> Path:
+        """Install an environment, and before it those of the tools that must be built for want of a wheel."""
+        if file not in folders:
+            tools = {
+                pin: (tool, self._folder(tool.file, folders, ready) if self._is_built(tool, ready) else None)
+                for pin, tool in self._environments[file].items()
+            }
+            folders[file] = self._backends.environment(tools, self._shelf)
+        return folders[file]
+
+    def _is_built(self, tool: Chosen, ready: Collection[str]) -> bool:
+        return tool.metadata.build is not None and tool.file not in ready
 
     def _known(self, file: str, *, exactly: bool) -> Answer | None:
         """Give what the backend said before, of the same bytes and, if ``exactly``, in the environment of now."""

@@ -41,9 +41,9 @@ def holes(lock: Lock, target: LockTarget, roots: Sequence[Root], known: Mapping[
 
 
 def reasons(
-    lock: Lock, target: LockTarget, roots: Sequence[Root], known: Mapping[str, Metadata], name: str
-) -> list[str]:
-    """Every requirement of one target that asks for a package, each behind the shortest chain to who states it::
+    lock: Lock, target: LockTarget, roots: Sequence[Root], known: Mapping[str, Metadata]
+) -> Mapping[str, list[str]]:
+    """By package, every requirement of one target that asks for it, each behind the shortest chain to who states it::
 
     requirements/app.in:3 -> celery >=5: 5.7.0
     requirements/app.in:3 -> celery 5.7.0 -> python-dateutil 2.9.0 [build] -> setuptools-scm <8: 7.1.0
@@ -52,7 +52,7 @@ def reasons(
     search.installed(roots)
     search.toolchain()
     search.builds()
-    return search.met(name)
+    return search.met()
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class _Search:
         several = len(self._lock.targets) > 1
         return [f"{self._target.name}: {line}" if several else line for line in self._lines]
 
-    def met(self, name: str) -> list[str]:
-        return list(self._met[name])
+    def met(self) -> dict[str, list[str]]:
+        return {name: list(lines) for name, lines in self._met.items()}
 
     def installed(self, roots: Sequence[Root]) -> None:
         """Walk the run-time closure from what people wrote."""

@@ -55,7 +55,7 @@ def fetch(
     where they are ``superseded``; files of the other locks never.
     """
     lock = proof.read(WorkTree(root), requirements)
-    others = _named_by_others(root, requirements)
+    strays = _strays(root, lock)
     vendor = root / proof.VENDOR
     missing = [archive for file, archive in sorted(lock.archives.items()) if not is_there(vendor / file, archive)]
     altered = tuple(archive.file for archive in missing if (vendor / archive.file).exists())
@@ -64,7 +64,6 @@ def fetch(
             emit(Notice(f"{store} is not there; asking elsewhere"))
             store = ""
         _bring(lock, missing, vendor, [place for place in (source, store) if place], emit)
-    strays = _strays(vendor, set(lock.archives) | others)
     gone = [name for name in strays if (prune and is_archive_name(name)) or name in superseded]
     _remove(vendor, gone)
     new = {archive.file for archive in missing}
@@ -80,10 +79,8 @@ def fetch(
 def prune(root: Path, requirements: str) -> tuple[str, ...]:
     """Remove the archives of ``vendor/`` that no lock names, and tell which. Uses no network. Raises Refused."""
     lock = proof.read(WorkTree(root), requirements)
-    vendor = root / proof.VENDOR
-    strays = _strays(vendor, set(lock.archives) | _named_by_others(root, requirements))
-    archives = tuple(name for name in strays if is_archive_name(name))
-    _remove(vendor, archives)
+    archives = tuple(name for name in _strays(root, lock) if is_archive_name(name))
+    _remove(root / proof.VENDOR, archives)
     return archives
 
 
@@ -97,14 +94,9 @@ def _remove(vendor: Path, names: Collection[str]) -> None:
             raise Failed(what, f"vendor/{name}: {error.strerror}", step) from None
 
 
-def _strays(vendor: Path, named: Collection[str]) -> list[str]:
-    found = vendor.iterdir() if vendor.is_dir() else ()
-    return sorted(path.name for path in found if path.name not in named and not path.name.startswith("."))
-
-
-def _named_by_others(root: Path, requirements: str) -> set[str]:
+def _strays(root: Path, lock: Lock) -> list[str]:
     try:
-        return proof.other_files(WorkTree(root), requirements)
+        return proof.strays(WorkTree(root), lock)
     except BadLock as error:
         why = f"whose files are strays cannot be told: {error}"
         raise Refused("Nothing was fetched.", why, "fab vendor.lock for that one, or remove its lock") from None

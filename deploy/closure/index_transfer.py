@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from urllib.parse import quote
 
 from pip._internal.network.utils import HEADERS, response_chunks
 from pip._vendor.requests.exceptions import HTTPError, RetryError
+
+from .index import sha256_of
 
 _PAUSE_S = 0.2
 """Before the first of those; doubled each time."""
@@ -109,7 +110,7 @@ class Downloads:
                 self._tell(note=f"{want['file']}: broken off after {_size(to)} bytes ({words(error)}); trying again")
                 time.sleep(_PAUSE_S * 2**vain)
                 continue
-            digest = _sha256(to)
+            digest = sha256_of(to)
             if not expected or digest == expected:
                 return ""
             to.unlink()
@@ -172,14 +173,6 @@ def _file(path: Path, *, append: bool) -> Generator[Callable[[bytes], None]]:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def words(error: Exception) -> str:

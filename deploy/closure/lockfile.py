@@ -35,7 +35,7 @@ from packaging.version import Version
 from deploy.wire import names
 
 from . import toml
-from .model import Archive, Build, Lock, LockTarget
+from .model import Archive, Build, Lock, LockTarget, joint_needs
 from .target import marker_of
 
 FORMAT = 2
@@ -66,7 +66,7 @@ def asked_path(requirements: str) -> str:
 
 def marker(target: LockTarget) -> str:
     """Say a target as an environment marker (PEP 508), for installers that know no targets."""
-    machine = target.platform.partition("_")[2]
+    machine = target.rules.machine
     return (
         f'python_version == "{target.python}" and sys_platform == "linux" and platform_machine == "{machine}"'
         ' and implementation_name == "cpython"'
@@ -199,15 +199,12 @@ def _condition(lock: Lock, *files: str) -> str:
 
 
 def _seen(target: LockTarget) -> tuple[str, str]:
-    return target.python, target.platform.partition("_")[2]
+    return target.python, target.rules.machine
 
 
 def _needs(lock: Lock) -> dict[str, tuple[str, ...]]:
     """Give the run-time graph of all targets; a reader keeps what its target installs."""
-    found: dict[str, set[str]] = {}
-    for target in lock.targets:
-        for file, needs in target.needs.items():
-            found.setdefault(file, set()).update(needs)
+    found = joint_needs(lock.targets)
     return {file: tuple(sorted(found[file])) for file in sorted(found)}
 
 

@@ -23,7 +23,7 @@ from .backends import Backends
 from .builds import Answer, BuildClosure
 from .index import Index
 from .interpreter import FoundPython, find, here
-from .model import Archive, Build, Lock, LockTarget, dependency_order
+from .model import Archive, Build, Lock, LockTarget, dependency_order, joint_needs
 from .solve import Interpreter, Pin, Reached, Unsolvable, pooled, reach, solve_keeping
 from .target import DEFAULT_LIBC, Declared, TargetRules, extras_of, platform_here
 from .toolchain import toolchain
@@ -48,32 +48,40 @@ class Kept:
                 found.setdefault(canonicalize_name(requirement.name), []).append(text)
         return found
 
+    @property
+    def targets(self) -> Mapping[str, LockTarget]:
+        """The earlier lock's targets by name, in its order."""
+        return {target.name: target for target in self.earlier.targets} if self.earlier else {}
+
+    def archives(self, files: Iterable[str]) -> list[Archive]:
+        """Give archives of the earlier lock."""
+        return [self.earlier.archives[file] for file in files] if self.earlier else []
+
     def run_time(self, name: str) -> dict[str, str]:
         """Give constraints by package for a target of this name: as it was locked, else as the first target was."""
-        targets = self.earlier.targets if self.earlier else ()
-        same = next((target for target in targets if target.name == name), targets[0] if targets else None)
-        locked = [self.earlier.archives[file] for file in same.install] if self.earlier and same else []
+        targets = self.targets
+        same = targets.get(name) or next(iter(targets.values()), None)
+        locked = self.archives(same.install) if same else []
         return {one.name: f"{one.name}=={one.version}" for one in locked if one.name not in self.let_go}
 
     def build_environments(self) -> dict[str, tuple[Pin, ...]]:
         """Give the environment of each sdist as it was locked, for the first target that had it."""
         found: dict[str, tuple[Pin, ...]] = {}
-        for target in self.earlier.targets if self.earlier else ():
+        for target in self.targets.values():
             for file, build in target.builds.items():
-                pins = tuple(_pin_of(self.earlier.archives[name]) for name in build.environment) if self.earlier else ()
+                pins = tuple(map(_pin_of, self.archives(build.environment)))
                 if not any(pin.name in self.let_go for pin in pins):
                     found.setdefault(file, pins)
         return found
 
     def answers(self, name: str) -> dict[str, Answer]:
         """Give what backends said for a target of this name, whatever is let go of: bytes and environment decide."""
-        target = next((one for one in (self.earlier.targets if self.earlier else ()) if one.name == name), None)
-        if target is None or self.earlier is None:
+        target = self.targets.get(name)
+        if target is None:
             return {}
-        known = self.earlier.archives
         return {
-            file: Answer(known[file].sha256, tuple(sorted(build.environment)), build.dynamic)
-            for file, build in target.builds.items()
+            archive.file: Answer(archive.sha256, tuple(sorted(build.environment)), build.dynamic)
+            for archive, build in zip(self.archives(target.builds), target.builds.values(), strict=True)
         }
 
 
@@ -262,11 +270,8 @@ def _locked(
 
 def _ordered(targets: Sequence[LockTarget]) -> tuple[LockTarget, ...]:
     """Put every target's pins into one order, dependencies first, so that a reader sees them once."""
-    needs: dict[str, set[str]] = {}
-    for target in targets:
-        for file, found in target.needs.items():
-            needs.setdefault(file, set()).update(found)
-    order = dependency_order({file for target in targets for file in target.install}, needs, loops_allowed=True)
+    files = {file for target in targets for file in target.install}
+    order = dependency_order(files, joint_needs(targets), loops_allowed=True)
     return tuple(replace(target, install=tuple(file for file in order if file in target.install)) for target in targets)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import files
+from . import files, metadata
 from .metadata import BuildSystem, Metadata
 from .native import Native
 
@@ -21,7 +22,16 @@ _FOLDER = "archives-4"
 """The number changes with what ``metadata.read`` answers or refuses."""
 
 
-def recall(file: str, sha256: str) -> Metadata | None:
+def read(file: str, sha256: str, data: Callable[[], bytes]) -> Metadata:
+    """Give what an archive says of itself, from memory or from its ``data``. Raises BadArchive."""
+    found = _recall(file, sha256)
+    if found is None:
+        found = metadata.read(file, data())
+        _remember(file, sha256, found)
+    return found
+
+
+def _recall(file: str, sha256: str) -> Metadata | None:
     """Give what was remembered of an archive; None where nothing readable is."""
     try:
         value: dict[str, Any] = json.loads(_path(file, sha256).read_bytes())
@@ -41,12 +51,12 @@ def recall(file: str, sha256: str) -> Metadata | None:
         return None
 
 
-def remember(file: str, sha256: str, metadata: Metadata) -> None:
+def _remember(file: str, sha256: str, found: Metadata) -> None:
     """Keep what a good archive says. A cache that cannot be written is no failure."""
     try:
         path = _path(file, sha256)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write(path, json.dumps(asdict(metadata)))
+        files.write(path, json.dumps(asdict(found)))
     except (OSError, RuntimeError):  # no home at all is RuntimeError
         return
 

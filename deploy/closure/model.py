@@ -130,6 +130,15 @@ class Lock:
         return uses
 
 
+def joint_needs(targets: Iterable[LockTarget]) -> dict[str, set[str]]:
+    """Give the run-time graph of all targets together."""
+    found: dict[str, set[str]] = {}
+    for target in targets:
+        for file, needs in target.needs.items():
+            found.setdefault(file, set()).update(needs)
+    return found
+
+
 class Loop(ValueError):
     """Archives that need each other to be built. ``path`` starts and ends with the same file name."""
 

@@ -7,7 +7,7 @@ pip's to find, since another version of one package may bring other bounds for t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,6 @@ from .index import Index, IndexFile
 from .model import Lock, LockTarget
 from .source import WorkTree
 from .target import TargetRules, extras_of
-
-_Versions = Mapping[str, frozenset[Version]]
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,12 @@ def outdated(root: Path, requirements: str) -> tuple[Standing, ...]:
         locked[archive.name] = min(locked.get(archive.name, version), version)
     fitting: dict[str, frozenset[Version]] = {}
     bounds: defaultdict[str, SpecifierSet] = defaultdict(SpecifierSet)
+    with Index(*(target.rules for target in lock.targets)) as index:
+        offered = index.files(locked)
     for target in lock.targets:
         rules = target.rules
-        for name, versions in _offered(lock, target, rules).items():
+        for name in (lock.archives[file].name for file in target.install):
+            versions = frozenset(_fitting(offered[name], rules))
             fitting[name] = fitting.get(name, versions) & versions
         for asked in _asked(lock, target, rules):
             bounds[canonicalize_name(asked.name)] &= asked.specifier
@@ -70,16 +71,11 @@ def _standing(name: str, locked: Version, offered: Iterable[Version], bounds: Sp
     return Standing(name, str(locked), str(within), str(newest))
 
 
-def _offered(lock: Lock, target: LockTarget, rules: TargetRules) -> _Versions:
-    """The versions of each installed package that one target could take."""
-    names = [lock.archives[file].name for file in target.install]
-    with Index(rules) as index:
-        return {name: frozenset(_fitting(files, rules)) for name, files in index.files(names).items()}
-
-
 def _fitting(files: Iterable[IndexFile], rules: TargetRules) -> Iterable[Version]:
+    """The versions of a package that one target could take."""
     for file in files:
-        if not file.yanked and (not file.requires_python or rules.fits_python(file.requires_python)):
+        fits = not file.file.endswith(".whl") or rules.wheel_rank(file.file) is not None
+        if fits and not file.yanked and (not file.requires_python or rules.fits_python(file.requires_python)):
             yield Version(file.version)
 
 

@@ -112,23 +112,29 @@ def contents(source: Source, lock: Lock) -> Mapping[str, metadata.Metadata]:
     return known
 
 
-def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]:
-    """Every chain that needs a package, by target, run-time and ``[build]``. Raises Refused where nothing does.
+def who_needs(source: Source, requirements: str) -> Mapping[str, Mapping[str, list[str]]]:
+    """Every chain that needs each package, by package and target, run-time and ``[build]``. Raises Refused.
 
     Archives that are not there, or are altered, are judged by what the lock recorded of them.
     """
     lock = read(source, requirements)
     asked = _asked(source, lock, Breaks())
     known = _archives(source, lock.archives.values(), Breaks())
-    wanted = canonicalize_name(name)
-    found = {target.name: reasons(lock, target, asked.roots, known, wanted) for target in lock.targets}
+    by_target = {target.name: reasons(lock, target, asked.roots, known) for target in lock.targets}
+    packages = {archive.name for archive in lock.archives.values()}
+    return {name: {target: found.get(name, []) for target, found in by_target.items()} for name in packages}
+
+
+def why(source: Source, requirements: str, name: str) -> Mapping[str, list[str]]:
+    """Every chain that needs one package, by target. Raises Refused where nothing does."""
+    known, wanted = who_needs(source, requirements), canonicalize_name(name)
+    found = known.get(wanted, {})
     if not any(found.values()):
         from deploy.settings.section import did_you_mean  # ./bootstrap checks before there is a YAML reader
 
-        names = sorted({archive.name for archive in lock.archives.values()})
         raise Refused(
             "Nothing was changed.",
-            f"nothing in requirements/{requirements} needs {wanted}{did_you_mean(wanted, names)}",
+            f"nothing in requirements/{requirements} needs {wanted}{did_you_mean(wanted, known)}",
             "fab vendor.why NAME with a name that the lock knows",
         )
     return found
@@ -189,15 +195,12 @@ def _doubles(lock: Lock) -> list[str]:
 
 
 def _find_strays(source: Source, lock: Lock, breaks: Breaks) -> None:
-    """Name files of ``vendor/`` that no lock names. All locks of ``requirements/`` share the folder."""
     try:
-        named = set(lock.archives) | other_files(source, lock.requirements)
+        names = strays(source, lock)
     except BadLock as error:
         breaks.locks.append(str(error))
         return
-    for name in source.names(VENDOR):
-        if name in named or name.startswith("."):
-            continue
+    for name in names:
         if is_archive_name(name):
             breaks.strays.append(f"{VENDOR}/{name}: no lock names it{_double_of(name, lock)}")
         else:
@@ -216,14 +219,14 @@ def _double_of(stray: str, lock: Lock) -> str:
     return f": the same package as {same[0]} {how}; pip would pick one of them silently"
 
 
-def other_files(source: Source, requirements: str) -> set[str]:
-    """List the archives that the other locks beside ``requirements/NAME`` name. Raises BadLock."""
-    named: set[str] = set()
+def strays(source: Source, lock: Lock) -> list[str]:
+    """List the files of ``vendor/`` that no lock names: all locks of ``requirements/`` share it. Raises BadLock."""
+    named = set(lock.archives)
     for name in source.names("requirements"):
         path = f"requirements/{name}"
-        if name.startswith("pylock.") and path != lockfile.lock_path(requirements):
+        if name.startswith("pylock.") and path != lockfile.lock_path(lock.requirements):
             named |= set(lockfile.read_lock(source.read(path), path).archives)
-    return named
+    return [name for name in source.names(VENDOR) if name not in named and not name.startswith(".")]
 
 
 def _archives(source: Source, archives: Iterable[Archive], breaks: Breaks) -> Mapping[str, metadata.Metadata]:
@@ -244,20 +247,24 @@ def _archives(source: Source, archives: Iterable[Archive], breaks: Breaks) -> Ma
             )
             continue
         try:
-            found = memory.recall(archive.file, digest)
-            if found is None:
-                found = metadata.read(archive.file, data)
-                memory.remember(archive.file, digest, found)
-            stated = metadata.named(archive.file)
-            if not _speaks_of(stated, archive.name, archive.version):
-                breaks.pins.append(f"{at}: the file name says {' '.join(stated)}, the lock says {archive.label}")
-            if not _speaks_of(stated, found.name, found.version):
-                inside = f"{found.name} {found.version}"
-                raise metadata.BadArchive(f"the file name says {' '.join(stated)}, its metadata says {inside}")
-            known[archive.file] = found
+            known[archive.file] = _said(archive, digest, data, breaks)
         except metadata.BadArchive as error:
             breaks.bad[archive.file] = f"{at}: {str(error).removeprefix(f'{archive.file}: ')}"
     return known
+
+
+def _said(archive: Archive, digest: str, data: bytes, breaks: Breaks) -> metadata.Metadata:
+    """Give what an archive says of itself, held against its name and the lock. Raises BadArchive."""
+    found = memory.read(archive.file, digest, lambda: data)
+    stated = metadata.named(archive.file)
+    if not _speaks_of(stated, archive.name, archive.version):
+        breaks.pins.append(
+            f"{VENDOR}/{archive.file}: the file name says {' '.join(stated)}, the lock says {archive.label}"
+        )
+    if not _speaks_of(stated, found.name, found.version):
+        inside = f"{found.name} {found.version}"
+        raise metadata.BadArchive(f"the file name says {' '.join(stated)}, its metadata says {inside}")
+    return found
 
 
 def _speaks_of(stated: tuple[str, str], name: str, version: str) -> bool:

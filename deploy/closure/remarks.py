@@ -47,7 +47,7 @@ def _withdrawn(closed: Closed, archives: Iterable[Archive]) -> list[str]:
 
 def _asked_by(closed: Closed, archive: Archive) -> str:
     for target in closed.lock.targets:
-        for chain in reasons(closed.lock, target, closed.roots, closed.known, archive.name):
+        for chain in reasons(closed.lock, target, closed.roots, closed.known).get(archive.name, ()):
             if chain.endswith(f": {archive.version}"):
                 return f"; {chain.rpartition(': ')[0]}"
     return ""

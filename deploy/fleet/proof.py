@@ -7,7 +7,7 @@ empty store: a deploy may go on meanwhile, and nothing built earlier stands in f
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,14 @@ class HostProof:
     packages: int
     sealed: str
     attempts: dict[str, list[str]]
+
+
+def tried(attempts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say of each wheel what its build tried on a network."""
+    return [
+        f"{wheel}: its build tried to reach the network, and was refused: {'; '.join(what)}"
+        for wheel, what in attempts.items()
+    ]
 
 
 def aside(stage: Stage) -> Stage:

@@ -13,8 +13,7 @@ from invoke.context import Context
 from deploy.errors import Interrupted, Refused
 from deploy.tasks.commands import request_for, run_and_leave
 from deploy.tasks.executor import fleet_task
-from deploy.tasks.place import Place
-from deploy.tasks.place import place_of as _place
+from deploy.tasks.place import Place, place_of
 
 if TYPE_CHECKING:
     from deploy.closure import Fetched, Holding, Lock, Locked
@@ -28,7 +27,7 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
     """Write the pins: requirements/NAME.in to NAME.txt and pylock.NAME.toml. Asks the configured index."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         locked = closure.lock(place.root, place.requirements, place.targets, emit, upgrade=upgrade)
         _tell_locked(emit, locked)
@@ -49,7 +48,7 @@ def fetch(c: Context, *, prune: bool = False, source: str = "", mend: bool = Fal
     """Fill vendor/ from the lock, by hash. Asks the configured index for what is not there."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         done = closure.fetch(place.root, place.requirements, emit, prune=prune, source=source, store=place.store)
         _tell_fetched(emit, done)
@@ -64,7 +63,7 @@ def store(c: Context, *, json: bool = False) -> None:
     """Copy what vendor_store, a folder, lacks of the locked archives into it, from vendor/."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         if not place.store:
             why = "fabric.yaml names no vendor_store"
@@ -78,7 +77,7 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
     """Ask for one more package: edit requirements/NAME.in, lock, fetch, and show what came along and why."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         before = closure.holding(place.root, place.requirements)
         locked = closure.add(place.root, place.requirements, place.targets, requirement, emit)
@@ -108,7 +107,7 @@ def adopt(
     """Take over a project: write requirements/NAME.in, lock the versions that SOURCE pins, fetch, show what differs."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     extras = [name.strip() for name in extra.split(",") if name.strip()]
     with _told(json=json) as emit:
         done = closure.adopt(
@@ -136,7 +135,7 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
     """Lock newer versions within the bounds of requirements/NAME.in, and fetch them."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         let_go = (name,) if name else ()
         before = closure.holding(place.root, place.requirements)
@@ -150,7 +149,7 @@ def prune(c: Context, *, json: bool = False) -> None:
     """Remove the archives of vendor/ that no lock names. Asks nobody."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         removed = closure.prune(place.root, place.requirements)
         for file in removed:
@@ -163,7 +162,7 @@ def check(c: Context, *, json: bool = False) -> None:
     """Prove offline that requirements/ and vendor/ of the working tree are one closed set; a hole is exit 2."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         found = closure.examine(closure.WorkTree(place.root), place.requirements, place.targets)
         for line in closure.remarks(found):
@@ -177,7 +176,7 @@ def why(c: Context, name: str, *, json: bool = False) -> None:
     """Show every chain that needs a package, run-time and [build], down to what somebody wrote."""
     from deploy import closure
 
-    place = _place(c)
+    place = place_of(c)
     with _told(json=json) as emit:
         found = closure.why(closure.WorkTree(place.root), place.requirements, name)
         for chain in dict.fromkeys(chain for chains in found.values() for chain in chains):
@@ -199,8 +198,9 @@ def prove(
 ) -> None:
     """Build and install the whole closure, sealed and from an empty store, and compare it with the lock."""
     from deploy import pipeline, proving
+    from deploy.fleet.proof import tried
 
-    place, request = _place(c), request_for(c, stage, hosts)
+    place, request = place_of(c), request_for(c, stage, hosts)
     if request.stage or request.hosts:
         if twice:
             raise Refused("Nothing was built.", "--twice compares builds of this machine", "fab vendor.prove --twice")
@@ -210,8 +210,8 @@ def prove(
     with _told(json=json) as emit:
         proofs, left = proving.prove(place.root, place.requirements, place.targets, emit, twice=twice)
         for proof in proofs:
-            for wheel, attempts in proof.attempts.items():
-                _tell(emit, f"{wheel}: its build tried to reach the network, and was refused: {'; '.join(attempts)}")
+            for line in tried(proof.attempts):
+                _tell(emit, line)
             for wheel in proof.differing or ():
                 _tell(emit, f"{wheel}: came out with other bytes the second time: its build is not reproducible")
             again = "" if proof.differing is None else f"; not reproducible: {len(proof.differing)}"
@@ -322,9 +322,11 @@ def _tell_written(emit: Emit, locked: Locked) -> None:
 def _tell_chains(emit: Emit, place: Place, names: Sequence[str]) -> None:
     from deploy import closure
 
+    if not names:
+        return
+    chains = closure.who_needs(closure.WorkTree(place.root), place.requirements)
     for name in names:
-        chains = closure.why(closure.WorkTree(place.root), place.requirements, name)
-        _tell(emit, f"new: {next(chain for found in chains.values() for chain in found)}")
+        _tell(emit, f"new: {next(chain for found in chains[name].values() for chain in found)}")
 
 
 def _summary(lock: Lock) -> str:

@@ -11,6 +11,18 @@ from pathlib import Path
 
 from deploy.hostprogram import in_memory
 
+OFFLINE = {
+    "PIP_CONFIG_FILE": "/dev/null",
+    "PIP_NO_INDEX": "1",
+    "PIP_INDEX_URL": "file:///not-in-vendor",
+    "PIP_NO_CACHE_DIR": "1",
+    "PIP_NO_INPUT": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "GIT_ALLOW_PROTOCOL": "file",
+    "CARGO_NET_OFFLINE": "true",
+    "UV_OFFLINE": "1",
+}
+"""What tells tools in a sealed child that there is no index: an error of theirs says more than a refused socket."""
 CANNOT_SEAL = 125
 """What the host program's ``child`` ends with where the kernel offers no seal."""
 

@@ -21,9 +21,10 @@ def main(library: str, limits: str, words: list[str]) -> int:
     from deploy.closure import sealed
 
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    offline = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "GIT_ALLOW_PROTOCOL": "file"}
     try:
-        done = sealed.run(words, env={**kept, **offline}, cwd=Path.cwd(), timeout_s=_TIMEOUT_S, **json.loads(limits))
+        done = sealed.run(
+            words, env={**kept, **sealed.OFFLINE}, cwd=Path.cwd(), timeout_s=_TIMEOUT_S, **json.loads(limits)
+        )
     except subprocess.TimeoutExpired:
         sys.stdout.write(f"the build backend did not answer within {_TIMEOUT_S:.0f} s\n")
         return 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import closure
-from deploy.bundle import signature
+from deploy.bundle.acceptance import accept
 from deploy.bundle.contents import Bundle
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository, ResolvedTag
@@ -56,8 +56,10 @@ def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = Fal
     stage = _stage(request)
     repository = Repository(request.project)
     resolved = repository.resolve(tag or repository.tag_on_head())
-    signature.accept(repository, resolved, stage.tags, stage.allowed_signers)
+    signers = accept(repository, resolved, stage.trust)
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
+    if signers:
+        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(map(str, signers))}"))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:

@@ -30,7 +30,7 @@ from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
 from deploy.link import here
 from deploy.link.open import opener
-from deploy.settings import Stage, operator_of, resolve_stage
+from deploy.settings import OperatorSettings, Stage, operator_of, resolve_stage
 from deploy.wire import names
 from deploy.wire.names import Sha256
 
@@ -49,6 +49,12 @@ class Request:
     fabric_config: Any = None
     dry: bool = False
     """Contact nobody: deploy only."""
+
+    def operator_settings(self) -> OperatorSettings:
+        """Every stage as the control machine's settings have it. Raises Refused."""
+        file = self.project / "fabric.yaml"
+        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        return operator_of(self.settings, text=text)
 
 
 def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = False, wait_s: float = 0) -> RunEnded:
@@ -224,10 +230,7 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) 
 
 
 def _stage(request: Request) -> Stage:
-    file = request.project / "fabric.yaml"
-    text = file.read_text(encoding="utf-8") if file.is_file() else None
-    settings = operator_of(request.settings, text=text)
-    return resolve_stage(settings, request.stage, project=request.project, hosts=request.hosts)
+    return resolve_stage(request.operator_settings(), request.stage, project=request.project, hosts=request.hosts)
 
 
 def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.bundle.git import NO_HOST
 from deploy.bundle.gpg_signers import keyring
+from deploy.bundle.listing import listed
 from deploy.bundle.repository import COSIGNED, Repository, ResolvedTag
 from deploy.bundle.signer import GPG, SSH, NotAccepted, Signed, Signer
 from deploy.bundle.ssh_signers import ssh_signer
@@ -31,16 +31,44 @@ def accept(repository: Repository, resolved: ResolvedTag, trust: Trust) -> tuple
         raise Refused(NO_HOST, why, f"git tag -d {tag} && git tag {switch} {tag} {commit}")
     if trust.tags == "annotated":
         return ()
-    try:
-        first = signer_of(repository, resolved, trust)
-    except NotAccepted as error:
-        why = f"tag {tag} is not accepted: {error}; {_accepted(trust)}"
+    signers, problems = signers_of(repository, resolved, trust)
+    if not signers:
+        why = f"tag {tag} is not accepted: {problems[0]}; {_accepted(trust)}"
         step = f"let one of them sign it: git tag -f -s {tag} {commit}  # and: fab trust shows who may"
-        raise Refused(NO_HOST, why, step) from error
-    return _with_others(repository, resolved, trust, first)
+        raise Refused(NO_HOST, why, step)
+    if len(signers) < trust.signatures:
+        name = f"{COSIGNED}{tag}/NAME"
+        have = ", ".join(map(str, signers))
+        why = f"tag {tag} has {len(signers)} of {trust.signatures} signatures, by {have}; {_accepted(trust)}"
+        sign = f"git tag -s {name} {commit} -m 'seen' && git push origin {name}"
+        step = f"another of them runs: {sign}; then here: git fetch --tags"
+        raise Refused(NO_HOST, why, step, problems=problems)
+    return tuple(signers)
 
 
-def signer_of(repository: Repository, resolved: ResolvedTag, trust: Trust) -> Signer:
+def signers_of(repository: Repository, resolved: ResolvedTag, trust: Trust) -> tuple[list[Signer], list[str]]:
+    """Say which allowed signers signed an annotated tag, and why other signatures do not count.
+
+    The tag's own signature comes first; where it does not count there is no signer at all. Others sign by a tag
+    ``cosign/TAG/NAME`` of their own, each with a key and a name that no one before has. Raises Refused.
+    """
+    try:
+        signers = [_signer(repository, resolved, trust)]
+    except NotAccepted as error:
+        return [], [str(error)]
+    problems: list[str] = []
+    for name in repository.cosignatures(resolved.tag):
+        try:
+            signer = _cosigner(repository, resolved, name, trust)
+            if not all(signer.is_other_than(one) for one in signers):
+                raise NotAccepted(f"{signer} has signed already")
+            signers.append(signer)
+        except NotAccepted as error:
+            problems.append(f"{name}: {error}")
+    return signers, problems
+
+
+def _signer(repository: Repository, resolved: ResolvedTag, trust: Trust) -> Signer:
     """Say which allowed signer signed a tag object. Raises NotAccepted; Refused where a file of signers is missing."""
     signed = Signed.of(repository.content(resolved))
     try:
@@ -56,37 +84,16 @@ def signer_of(repository: Repository, resolved: ResolvedTag, trust: Trust) -> Si
     raise NotAccepted(f"it carries a signature of kind {signed.kind}, and this stage names no signers of that kind")
 
 
-def _with_others(repository: Repository, resolved: ResolvedTag, trust: Trust, first: Signer) -> tuple[Signer, ...]:
-    """Add the other signers that ``signatures`` asks for: each with a key and a name that no one before has."""
-    signers, problems = [first], list[str]()
-    for other in repository.cosignatures(resolved.tag) if trust.signatures > 1 else ():
-        try:
-            signer = _cosigner(repository, resolved, other, trust)
-        except NotAccepted as error:
-            problems.append(f"{other.tag}: {error}")
-            continue
-        if all(signer.is_other_than(one) for one in signers):
-            signers.append(signer)
-        else:
-            problems.append(f"{other.tag}: {signer} has signed already")
-    if len(signers) >= trust.signatures:
-        return tuple(signers)
-    tag, commit = resolved.tag, resolved.commit[:12]
-    name = f"{COSIGNED}{tag}/NAME"
-    have = ", ".join(map(str, signers))
-    why = f"tag {tag} has {len(signers)} of {trust.signatures} signatures, by {have}; {_accepted(trust)}"
-    step = (
-        f"another of them runs: git tag -s {name} {commit} -m 'seen' && git push origin {name}; then: git fetch --tags"
-    )
-    raise Refused(NO_HOST, why, step, problems=problems)
-
-
-def _cosigner(repository: Repository, resolved: ResolvedTag, other: ResolvedTag, trust: Trust) -> Signer:
+def _cosigner(repository: Repository, resolved: ResolvedTag, name: str, trust: Trust) -> Signer:
+    try:
+        other = repository.cosignature(name)
+    except Refused as error:
+        raise NotAccepted(error.why) from error
     if other.tag_object is None:
         raise NotAccepted("it is lightweight")
     if other.commit != resolved.commit:
         raise NotAccepted(f"it signs commit {other.commit[:12]}, and {resolved.tag} is {resolved.commit[:12]}")
-    return signer_of(repository, other, trust)
+    return _signer(repository, other, trust)
 
 
 def _same_repository(repository: Repository, resolved: ResolvedTag, trust: Trust) -> None:
@@ -109,9 +116,6 @@ def _same_repository(repository: Repository, resolved: ResolvedTag, trust: Trust
 
 
 def _accepted(trust: Trust) -> str:
-    return f"this stage takes signatures by {' and '.join(signer_files(trust))}"
-
-
-def signer_files(trust: Trust) -> Sequence[str]:
-    """What says who may sign."""
-    return [*([trust.allowed_signers] if trust.allowed_signers else []), *trust.gpg_keys]
+    files = ", ".join([*([trust.allowed_signers] if trust.allowed_signers else []), *trust.gpg_keys])
+    names = dict.fromkeys(name for one in listed(trust) if one.state == "good" for name in one.names)
+    return f"this stage takes signatures by {', '.join(names) or 'nobody'} ({files})"

@@ -42,18 +42,18 @@ class Keyring:
         # No agent, no key server, no configuration: nothing but the bytes of the key files has a say.
         self._gpg = [
             "gpg", "--homedir", home, "--no-options", "--batch", "--no-tty", "--no-autostart", "--disable-dirmngr",
-            "--no-auto-key-retrieve", "--weak-digest", "SHA1", "--status-fd", "1",
+            "--no-auto-key-retrieve", "--weak-digest", "SHA1",
         ]  # fmt: skip
 
     def add(self, files: Iterable[Path]) -> None:
         """Import exported keys and revocation certificates. Raises Refused for a file that holds neither, OSError."""
         for file in files:
-            done = run([*self._gpg, "--import"], file.read_bytes())
+            done = run([*self._gpg, "--status-fd", "1", "--import"], file.read_bytes())
             if not re.search(r"^\[GNUPG:\] (IMPORT_OK|KEY_CONSIDERED)", done.out, re.MULTILINE):
                 step = f"gpg --armor --export NAME > {file}"
                 raise Refused(NO_HOST, f"{file} holds no OpenPGP public key that gpg can read: {done.err}", step)
 
-    def keys(self) -> tuple[GpgKey, ...]:
+    def members(self) -> tuple[GpgKey, ...]:
         """List what is in it."""
         found: list[GpgKey] = []
         wants_fingerprint = False
@@ -69,17 +69,22 @@ class Keyring:
                 found[-1] = GpgKey(found[-1].fingerprint, (*found[-1].names, _address(cells[9])), *_rest(found[-1]))
         return tuple(found)
 
+    def export(self, key: str) -> str:
+        """A public key as it is handed on, and nothing else of the file that it came in."""
+        return run([*self._gpg, "--armor", "--export", key]).out
+
     def signer(self, signed: Signed) -> Signer:
         """Say which key of this ring made the signature. Raises NotAccepted."""
         with tempfile.NamedTemporaryFile(suffix=".sig") as file:
             file.write(signed.block)
             file.flush()
-            ran = run([*self._gpg, "--trust-model", "always", "--verify", file.name, "-"], signed.payload)
+            words = ["--status-fd", "1", "--trust-model", "always", "--verify", file.name, "-"]
+            ran = run([*self._gpg, *words], signed.payload)
         status = [line.split()[1:] for line in ran.out.splitlines() if line.startswith("[GNUPG:] ")]
         told = {words[0]: words[1:] for words in status}
         if sum(words[0] == "NEWSIG" for words in status) > 1:
             raise NotAccepted("its OpenPGP block holds more than one signature")
-        known = {key.fingerprint: key for key in self.keys()}
+        known = {key.fingerprint: key for key in self.members()}
         for word, what in _VERDICTS.items():
             if word in told:
                 primary = told.get("VALIDSIG", told[word])[-1 if "VALIDSIG" in told else 0]

@@ -113,16 +113,19 @@ class Repository:
             raise self._no_such(tag) from error
         return self._resolved(tag, oid)
 
-    def cosignatures(self, tag: str) -> tuple[ResolvedTag, ...]:
-        """Resolve the tags that others made to sign for ``tag``: ``cosign/TAG/WHO``. Raises Refused as ``resolve``."""
+    def cosignatures(self, tag: str) -> tuple[str, ...]:
+        """Name the tags that others made to sign for ``tag``: ``cosign/TAG/WHO``."""
         listed = self.git.text(
             "for-each-ref",
             f"--count={MOST_COSIGNATURES}",
-            "--format=%(objectname) %(refname)",
+            "--format=%(refname)",
             f"refs/tags/{COSIGNED}{tag}/",
         )
-        pairs = [line.split(" ", 1) for line in listed.splitlines()]
-        return tuple(self._resolved(_short(ref), oid) for oid, ref in pairs)
+        return tuple(map(_short, listed.splitlines()))
+
+    def cosignature(self, name: str) -> ResolvedTag:
+        """Resolve one of them. Raises Refused as ``resolve``."""
+        return self._resolved(name, self.git.text("show-ref", "--verify", "--hash", "--", f"refs/tags/{name}"))
 
     def roots(self, commit: str) -> tuple[str, ...]:
         """The commits that a commit's history begins with, the oldest last. Raises Refused where git cannot tell."""

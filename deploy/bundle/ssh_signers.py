@@ -130,4 +130,6 @@ def _why_not(known: Iterable[AllowedSigner], key: str, when: str, said: str) -> 
     who = ", ".join(mine.names)
     if mine.validity:
         return f"{who} signed it with {SSH} {key}, {mine.validity}; it was made at {when}"
-    return f"{who} signed it with {SSH} {key}, which may not sign tags: {said}"
+    if mine.namespaces:
+        return f"{who} signed it with {SSH} {key}, which may sign for {mine.namespaces}, not for {NAMESPACE}"
+    return f"{who} signed it with {SSH} {key}: {said}"

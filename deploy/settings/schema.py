@@ -68,7 +68,7 @@ KEYS: tuple[Key, ...] = (
     Key("stop", "operator", ALL, "COMMAND", "none", "Run when a first release is withdrawn."),
     Key("health", "operator", ALL, "health", "none", "How a host proves that the release serves."),
     Key("keep", "operator", ALL, "count", "5", "How many good releases a host keeps."),
-    Key("known_hosts", "operator", ALL, "path or list", "ssh's own", "Files that hold the hosts' keys."),
+    Key("known_hosts", "operator", ALL, "path or list", "known_hosts, ssh's own", "Files that hold the hosts' keys."),
     Key("user", "operator", ALL, "user name", "ssh's own", "Who logs in on the host."),
     Key("port", "operator", ALL, "1-65535", "ssh's own", "The SSH port."),
     Key("identity", "operator", ALL, "path", "ssh's own", "The private key to log in with."),

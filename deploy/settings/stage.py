@@ -16,6 +16,8 @@ from deploy.settings.trust import Trust, trust_problems
 from deploy.wire import commands
 
 SSH_PORT = 22
+KNOWN_HOSTS = ("known_hosts", "~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+"""Where host keys are looked for, unless settings name files: the project's own (where it is there), then ssh's."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class HostSettings:
     user: str | None
     identity: str | None
     known_hosts: tuple[str, ...]
-    """Files with host keys; empty: ssh's own."""
+    """Files with host keys; a new one goes to the first."""
     groups: tuple[str, ...]
     root: str
     python: str
@@ -174,7 +176,7 @@ def _host(settings: OperatorSettings, stage: str, name: str, layer: Layer, probl
         port=layer.port,
         user=layer.user,
         identity=layer.identity,
-        known_hosts=layer.known_hosts or (),
+        known_hosts=layer.known_hosts or KNOWN_HOSTS,
         groups=layer.groups or (),
         root=layer.root or "",
         python=layer.python or (f"python{settings.python}" if settings.python else "python3"),

@@ -118,8 +118,8 @@ def jumping(*hops: str) -> Config:
 
 def test_every_hop_has_deadlines() -> None:
     """Not the last one only."""
-    connection = ssh._connection(Address("127.0.0.9", connect_s=3, auth_s=4), jumping("a@127.0.0.1", "b@127.0.0.2"))
-    hops = list(ssh._hops(connection))
+    connection = ssh.prepared(Address("127.0.0.9", connect_s=3, auth_s=4), jumping("a@127.0.0.1", "b@127.0.0.2"))
+    hops = list(ssh.hops(connection))
     assert {hop.host for hop in hops} == {"127.0.0.9", "127.0.0.2", "127.0.0.1"}
     for hop in hops:
         assert hop.connect_timeout == 3

@@ -44,7 +44,8 @@ def test_a_list_of_names_is_a_fleet_with_defaults() -> None:
     first = stage.hosts[0]
     assert (first.address, first.port, first.user, first.identity) == ("a.example.org", None, None, None)
     assert (first.python, first.keep, first.local, first.accept_seal) == ("python3.12", 5, False, "kernel")
-    assert (first.restart, first.health, first.known_hosts) == (None, None, ())
+    assert (first.restart, first.health) == (None, None)
+    assert first.known_hosts == ("/project/known_hosts", f"{Path.home()}/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
     assert (stage.trust, stage.wait_s) == (Trust(), 0.0)
 
 

@@ -144,9 +144,6 @@ class _Asking:
             if self.keys and isinstance(lost.__cause__, IncompatiblePeer):
                 return False
             raise
-        finally:
-            for hop in (target, *gateways):
-                hop.close()
         raise AssertionError("nobody logs in here")
 
 

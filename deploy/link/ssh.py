@@ -214,18 +214,16 @@ def open_with_patience(connection: Connection, address: Address, closed: threadi
         began = time.monotonic()
         try:
             with _room:
-                connection.open()
+                _open(connection)
             return
         except RefusedKey as error:
             raise _unknown_key(address, error) from error
         except BadHostKeyException as error:
             raise _changed_key(address, error, connection) from error
         except AuthenticationException as error:
-            connection.close()
             who = f"{connection.user}@{address.host}"
             raise LinkLost(f"{who} was not let in: {error}", _by_hand(address, connection), reached=False) from error
         except (SSHException, OSError, EOFError) as error:
-            connection.close()
             if closed.is_set():
                 raise LinkLost("closed", reached=False) from error
             slow = time.monotonic() - began >= address.connect_s  # nobody dropped it: nobody is there
@@ -237,6 +235,20 @@ def open_with_patience(connection: Connection, address: Address, closed: threadi
                 ) from error
             if closed.wait(attempt * (0.2 + random.random())):  # noqa: S311 - jitter, not a secret
                 raise LinkLost("closed", reached=False) from error
+
+
+def _open(connection: Connection) -> None:
+    """Open a connection, or leave nothing of it: Fabric's own close() does nothing where opening did not succeed.
+
+    The half of it that lives on would hold one of the few places that sshd has for those who have not logged in.
+    """
+    try:
+        connection.open()
+    except BaseException:
+        for hop in hops(connection):
+            with contextlib.suppress(OSError, SSHException, EOFError):
+                cast("paramiko.SSHClient", hop.client).close()
+        raise
 
 
 def _may_pass(error: Exception) -> bool:

@@ -205,7 +205,13 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
 def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) -> RunEnded:
     run.connect(phases)
     phases.lock(wait_s)
-    targets = phases.everywhere("choose", lambda host: preflight.rollback_target(host, tag))
+    staying = preflight.not_reached(phases.hosts) if tag is None else set[str]()
+    targets = phases.everywhere(
+        "choose",
+        lambda host: host.current if host.current and host.name in staying else preflight.rollback_target(host, tag),
+    )
+    for name in sorted(staying):
+        run.emit(Notice(f"stays on {targets[name]}: the run that is undone never made another one live here", name))
     for host in phases.hosts:
         if any(row["release"] == targets[host.name] and row["bad"] for row in host.facts["releases"]):
             run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))

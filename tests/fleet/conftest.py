@@ -50,7 +50,10 @@ Cut = tuple[str, str]
 
 @dataclass
 class CutPipe:
-    """A line that breaks as soon as the host tells a certain thing, by (step, state) or ("answer", op)."""
+    """A line that breaks as soon as the host tells a certain thing, by (step, state) or ("answer", op).
+
+    With ("request", op) it breaks before the host is told that.
+    """
 
     inner: Pipe
     at: Cut
@@ -61,6 +64,9 @@ class CutPipe:
         self.inner.open()
 
     def send(self, data: memoryview) -> int:
+        if self.at[0] == "request" and b'"op":"%s"' % self.at[1].encode() in bytes(data[:200]):
+            self._cut = True
+            self.inner.close()
         if self._cut:
             raise OSError("cut by the test")
         return self.inner.send(data)
@@ -93,6 +99,8 @@ class Fleet:
     names: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
     keep: int = 5
+    before_reopening: Callable[[str], None] | None = None
+    """Called with the name of a host whose line was cut, before the run reaches it again; may raise LinkLost."""
 
     def root(self, name: str) -> Path:
         return self.folder / name
@@ -133,22 +141,28 @@ class Fleet:
         )  # fmt: skip
 
     def run(self, verb: str, stage: Stage, cuts: dict[str, Cut] | None = None, **other: Any) -> FleetRun:
-        """One command's run; ``cuts`` says which host's line breaks at what."""
+        """One command's run; ``cuts`` says which host's first line breaks at what."""
         program = host_program()
+        to_cut = dict(cuts or {})
 
         def open_pipe(host: HostSettings, line: str) -> Pipe:
-            pipe = LocalPipe(line)
-            return CutPipe(pipe, cuts[host.name]) if cuts and host.name in cuts else pipe
+            if host.name in to_cut:
+                return CutPipe(LocalPipe(line), to_cut.pop(host.name))
+            if self.before_reopening and host.name in (cuts or {}):
+                self.before_reopening(host.name)
+            return LocalPipe(line)
 
         return FleetRun(
             verb, stage, self.events.append, operator="tester", program=(program.data, program.sha256),
             open_pipe=open_pipe, **other,
         )  # fmt: skip
 
-    def deploy(self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None) -> RunEnded:
+    def deploy(
+        self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None, wait_s: float = 0
+    ) -> RunEnded:
         """Deploy as the pipeline does, from the bundle on."""
         run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag)
-        return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=0))  # type: ignore[arg-type]
+        return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=wait_s))  # type: ignore[arg-type]
 
     def rollback(self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None) -> RunEnded:
         """Roll back as the pipeline does."""
@@ -196,6 +210,7 @@ def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
     for name in hosts.names:
         (hosts.root(name) / "shared/runs").write_text("v1\n")
     hosts.events.clear()
+    hosts.before_reopening = None
     return hosts
 
 

@@ -155,7 +155,8 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     Raises Refused where the closure is not closed.
     """
     stage = proof.aside(_stage(request))
-    lock = closure.check(closure.WorkTree(root), requirements, targets)
+    closed = closure.examine(closure.WorkTree(root), requirements, targets)
+    lock, host_needs = closed.lock, closure.host_needs(closed)
     manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
     emit(RunStarted("prove", stage.name, _names(stage)))
     run = _run("prove", request, stage, emit)
@@ -166,7 +167,7 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     def asked(phases: Phases) -> RunEnded:
         run.connect(phases, usable=False)
         phases.lock(stage.wait_s)
-        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, read))
+        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, host_needs, read))
         for name, one in found.items():
             for line in proof.tried(one.attempts):
                 emit(Notice(line, name))
@@ -186,7 +187,9 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     run.connect(phases)
     targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
     phases.lock(wait_s)
-    offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
+    offers = phases.everywhere(
+        "offer", lambda host: preflight.offered(host, manifest, targets[host.name], bundle.host_needs)
+    )
     sizes = manifest.sizes
 
     def stage_on(host: Host) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from deploy.closure import HostNeed
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.settings.section import did_you_mean
@@ -31,9 +32,9 @@ def target_for(host: Host, manifest: Manifest, *, restage: bool) -> int:
     raise _failed(host, "preflight", cause, next_step)
 
 
-def offered(host: Host, manifest: Manifest, target: int) -> list[Sha256]:
+def offered(host: Host, manifest: Manifest, target: int, host_needs: Sequence[HostNeed]) -> list[Sha256]:
     """The digests the host lacks. Raises HostFailed with everything that stands in the way there."""
-    answer = host.offer(manifest, target)
+    answer = host.offer(manifest, target, [need.to_json() for need in host_needs if need.users])
     if answer["problems"]:
         raise _failed(host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then deploy again")
     needed: list[Sha256] = answer["need"]

@@ -42,7 +42,7 @@ def show(request: Request) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "exit_code": int(ExitCode.FAILED if problems else ExitCode.OK),
-        "stages": [{"stage": name, **asdict(trust)} for name, trust in stages.items()],
+        "stages": [{"stage": name, **asdict(trust)} for name, trust in _declared(request).items()],
         "signers": signers,
         "tags": [_tag(repository, tag, stages) for tag in repository.tags()[:LAST_TAGS]],
         "roots": _roots(repository),
@@ -97,10 +97,14 @@ def _is_good(shown: host_keys.Shown, *, written: bool) -> bool:
     return all(key.state == "known" or (written and key in shown.new) for key in shown.keys)
 
 
-def _stages(request: Request) -> dict[str, Trust]:
+def _declared(request: Request) -> dict[str, Trust]:
+    """Every stage's settings, as written."""
     settings = request.operator_settings()
-    names = settings.declared or tuple(settings.stages)
-    return {name: settings.stages[name].trust.anchored(request.project) for name in names}
+    return {name: settings.stages[name].trust for name in settings.declared or settings.stages}
+
+
+def _stages(request: Request) -> dict[str, Trust]:
+    return {name: trust.anchored(request.project) for name, trust in _declared(request).items()}
 
 
 def _files(trust: Trust) -> Trust:

@@ -19,7 +19,7 @@ def states(answer: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def test_from_unknown_hosts_to_a_deploy(fleet: Callable[..., Fleet]) -> None:
-    """Line 11: shown, not written; written when asked; then all are known, nobody logged in, and a deploy goes through."""
+    """Line 11: shown, then written where asked; then all are known, nobody logged in, and a deploy goes through."""
     made = fleet("web-1", "web-2", serve=False)
     made.project.release("v1")
     made.known_hosts.unlink()

@@ -66,8 +66,12 @@ def add(request: Request, key: Path, name: str | None) -> dict[str, Any]:
 def scan(request: Request, *, write: bool) -> dict[str, Any]:
     """Ask the stage's hosts for their keys and hold them against known_hosts; ``write`` adds those of unknown hosts.
 
-    ``exit_code`` is 0 where every host is known by the keys that it shows.
+    ``exit_code`` is 0 where every host is known by the keys that it shows. Raises Refused.
     """
+    if request.dry:
+        raise Refused(
+            "No host was contacted.", "--dry contacts nobody, and the keys are the hosts' to show", "leave --dry out"
+        )
     stage = resolve_stage(request.operator_settings(), request.stage, project=request.project, hosts=request.hosts)
     remote = [(host.name, address_of(host)) for host in stage.hosts if not host.local]
     shown = host_keys.scan(remote, request.fabric_config)

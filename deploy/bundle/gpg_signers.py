@@ -47,11 +47,18 @@ class Keyring:
 
     def add(self, files: Iterable[Path]) -> None:
         """Import exported keys and revocation certificates. Raises Refused for a file that holds neither, OSError."""
-        for file in files:
-            done = run([*self._gpg, "--status-fd", "1", "--import"], file.read_bytes())
-            if not re.search(r"^\[GNUPG:\] (IMPORT_OK|KEY_CONSIDERED)", done.out, re.MULTILINE):
+        # A certificate counts only once its key is there, and names of files say nothing about that.
+        for file in [file for file in files if self._import(file)]:
+            said = self._import(file)
+            if said:
                 step = f"gpg --armor --export NAME > {file}"
-                raise Refused(NO_HOST, f"{file} holds no OpenPGP public key that gpg can read: {done.err}", step)
+                raise Refused(NO_HOST, f"{file} holds no OpenPGP public key that gpg can read: {said}", step)
+
+    def _import(self, file: Path) -> str:
+        """Import one file; tell what gpg said where it found nothing that it could use."""
+        done = run([*self._gpg, "--status-fd", "1", "--import"], file.read_bytes())
+        found = re.search(r"^\[GNUPG:\] (IMPORT_OK|KEY_CONSIDERED)", done.out, re.MULTILINE)
+        return "" if found else done.err or "nothing"
 
     def members(self) -> tuple[GpgKey, ...]:
         """List what is in it."""

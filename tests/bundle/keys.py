@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 LONG_AGO = "20200101T000000"
+ED25519 = "Key-Type: eddsa\nKey-Curve: ed25519"
 _KEY = """\
 %no-protection
-Key-Type: eddsa
-Key-Curve: ed25519
+{kind}
 Name-Real: {name}
 Name-Email: {name}@example.org
 Expire-Date: {expires}
@@ -54,10 +54,10 @@ class Gpg:
 
     home: Path
 
-    def make(self, name: str, *, expires: str = "0", at: str = "", more: str = "") -> str:
+    def make(self, name: str, *, expires: str = "0", at: str = "", kind: str = ED25519, more: str = "") -> str:
         """Make a key, ``at`` a faked time where one is given; gives its fingerprint."""
         faked = [f"--faked-system-time={at}"] if at else []
-        self.run(*faked, "--gen-key", "-", stdin=_KEY.format(name=name, expires=expires, more=more))
+        self.run(*faked, "--gen-key", "-", stdin=_KEY.format(name=name, kind=kind, expires=expires, more=more))
         listed = self.run("--with-colons", "--list-keys", f"{name}@example.org")
         return next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
 
@@ -71,12 +71,10 @@ class Gpg:
         path.write_text((self.home / f"openpgp-revocs.d/{key}.rev").read_text().replace("\n:-----", "\n-----"))
         return path
 
-    def sign(self, project: Any, key: str, tag: str, *at: str, faked: str = "") -> str:
-        """Make a tag signed with a key, by stock git; gives the tag object's id."""
-        program = self.home / f"gpg{faked}"
-        program.write_text(
-            f'#!/bin/sh\nexec gpg --homedir {self.home} {"--faked-system-time=" + faked if faked else ""} "$@"\n'
-        )
+    def sign(self, project: Any, key: str, tag: str, *at: str, options: str = "") -> str:
+        """Make a tag signed with a key, by stock git; ``options`` are gpg's. Gives the tag object's id."""
+        program = self.home / "gpg"
+        program.write_text(f'#!/bin/sh\nexec gpg --homedir {self.home} {options} "$@"\n')
         program.chmod(0o700)
         return _tag(project, ["-c", f"gpg.program={program}", "-c", f"user.signingKey={key}!"], tag, *at)
 

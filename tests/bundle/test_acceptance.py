@@ -171,15 +171,24 @@ class TestGpg:
         gpg.export(erin, keys / "erin.asc")
         trust = Trust("signed", gpg_keys=(str(keys),))
         assert judge(project, "v1", trust)
-        gpg.revocation(erin, keys / "erin.revoked.asc")
-        assert f"was made by a REVOKED key: erin@example.org (GPG {erin})" in refusal(project, "v1", trust)
+        for name in ("z-revoked.asc", "0-revoked.asc"):  # before and after the key's own file
+            certificate = gpg.revocation(erin, keys / name)
+            assert f"was made by a REVOKED key: erin@example.org (GPG {erin})" in refusal(project, "v1", trust)
+            certificate.unlink()
 
     def test_an_expired_key_is_refused(self, project: Any, gpg: Gpg, tmp_path: Path) -> None:
         """Line 28: also where it signed while it was valid; whoever stole it can date a tag back."""
         frank = gpg.make("frank", expires="1y", at=LONG_AGO)
-        gpg.sign(project, frank, "v1", faked=LONG_AGO)
+        gpg.sign(project, frank, "v1", options=f"--faked-system-time={LONG_AGO}")
         trust = Trust("signed", gpg_keys=(str(gpg.export(frank, tmp_path / "frank.asc")),))
         assert f"was made by an EXPIRED key: frank@example.org (GPG {frank})" in refusal(project, "v1", trust)
+
+    def test_a_signature_over_sha1_is_refused(self, project: Any, gpg: Gpg, tmp_path: Path) -> None:
+        """Two texts of one SHA-1 can be made; gpg itself takes it still."""
+        rita = gpg.make("rita", kind="Key-Type: RSA\nKey-Length: 2048")
+        gpg.sign(project, rita, "v1", options="--digest-algo SHA1")
+        trust = Trust("signed", gpg_keys=(str(gpg.export(rita, tmp_path / "rita.asc")),))
+        assert "cannot be verified: gpg: Can't check signature: Invalid digest" in refusal(project, "v1", trust)
 
     def test_a_subkey_counts_as_its_owner(self, project: Any, gpg: Gpg, tmp_path: Path) -> None:
         """The primary key's fingerprint is compared, whichever of its subkeys signed."""

@@ -17,6 +17,7 @@ from typing import Any
 from deploy import closure
 from deploy.bundle.acceptance import accept
 from deploy.bundle.contents import Bundle
+from deploy.bundle.listing import listed
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository, ResolvedTag
 from deploy.closure import plan
@@ -97,6 +98,7 @@ def releases(request: Request, emit: Emit) -> dict[str, Any]:
 def check(request: Request, emit: Emit) -> RunEnded:
     """Look at every host and say what stands in the way of a deploy. Changes nothing."""
     stage = _stage(request)
+    listed(stage.trust)  # raises where nobody could sign
     emit(RunStarted("check", stage.name, _names(stage)))
     emit(Notice(preflight.versions()))
     run = _run("check", request, stage, emit)

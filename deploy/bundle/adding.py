@@ -83,14 +83,13 @@ def _gpg(project: Path, key: Path, stages: Sequence[Trust]) -> Added:
     (one,) = keys
     if one.validity in ("r", "e"):
         raise Refused(_NOTHING, f"this key counts no more: {_told(one)}", "ask the signer for a key that is good")
-    named = [path for trust in stages for path in trust.gpg_keys]
-    folders = [path for path in named if Path(path).is_dir() or not Path(path).suffix]
-    folder, _ = _file(project, folders, f"{FOLDER}/gpg")
+    folders = [next(filter(_is_folder, trust.gpg_keys), None) for trust in stages]
+    folder, configured = _file(project, folders, f"{FOLDER}/gpg")
     file = folder / f"{one.fingerprint}.asc"
     was_there = file.exists()
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(exported, encoding="ascii")
-    settings = () if folders else ("tags: signed", f"gpg_keys: {_shown(folder, project)}")
+    settings = () if configured else ("tags: signed", f"gpg_keys: {_shown(folder, project)}")
     commands = (f"git config user.signingKey {one.fingerprint}  # on the signer's machine", *_then())
     return Added(GPG, one.names, one.fingerprint, str(file), was_there, settings, commands)
 
@@ -102,6 +101,10 @@ def _file(project: Path, named: Sequence[str | None], default: str) -> tuple[Pat
         why = f"stages name different files: {', '.join(paths)}"
         raise Refused(_NOTHING, why, "fab trust.add --stage NAME ...  # says whose")
     return (Path(paths[0]), all(named)) if paths else (project / default, False)
+
+
+def _is_folder(path: str) -> bool:
+    return Path(path).is_dir() or not Path(path).suffix  # one that is still to be made
 
 
 def _shown(path: Path, project: Path) -> str:

@@ -6,7 +6,7 @@ import re
 import tempfile
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.bundle.git import NO_HOST
@@ -25,13 +25,12 @@ _VERDICTS = {
 
 @dataclass(frozen=True)
 class GpgKey:
-    """One primary key of the keyring. Times are seconds as text, or empty."""
+    """One primary key of the keyring. ``expires`` is seconds as text, or empty."""
 
     fingerprint: str
     names: tuple[str, ...]
     validity: str
     """``r`` revoked, ``e`` expired, ``i`` invalid; anything else is as good as being listed here."""
-    created: str
     expires: str
 
 
@@ -67,13 +66,13 @@ class Keyring:
         for line in run([*self._gpg, "--with-colons", "--list-keys"]).out.splitlines():
             cells = line.split(":")
             if cells[0] == "pub":
-                found.append(GpgKey("", (), cells[1], cells[5], cells[6]))
+                found.append(GpgKey("", (), cells[1], cells[6]))
                 wants_fingerprint = True
             elif cells[0] == "fpr" and wants_fingerprint:
-                found[-1] = GpgKey(cells[9], (), *_rest(found[-1]))
+                found[-1] = replace(found[-1], fingerprint=cells[9])
                 wants_fingerprint = False
             elif cells[0] == "uid" and found:
-                found[-1] = GpgKey(found[-1].fingerprint, (*found[-1].names, _address(cells[9])), *_rest(found[-1]))
+                found[-1] = replace(found[-1], names=(*found[-1].names, _address(cells[9])))
         return tuple(found)
 
     def export(self, key: str) -> str:
@@ -120,10 +119,6 @@ def key_files(paths: Sequence[str]) -> list[Path]:
     for path in map(Path, paths):
         found += sorted(one for one in path.iterdir() if one.suffix in SUFFIXES) if path.is_dir() else [path]
     return found
-
-
-def _rest(key: GpgKey) -> tuple[str, str, str]:
-    return key.validity, key.created, key.expires
 
 
 def _address(uid: str) -> str:

@@ -213,6 +213,16 @@ class TestGpg:
         assert "cannot be verified" in refusal(project, "v1", trust)
         assert "names no signers of that kind" in refusal(project, "v1", allowed)
 
+    def test_a_message_in_the_place_of_a_signature_is_refused(
+        self, project: Any, gpg: Gpg, carol: str, trust: Trust
+    ) -> None:
+        """Something else that Carol signed, whole, in a block that calls itself a signature of this tag."""
+        project.tag("v1")
+        message = gpg.run("--local-user", carol, "--armor", "--sign", stdin="lunch at noon\n")
+        block = message.replace("PGP MESSAGE", "PGP SIGNATURE")
+        forge(project, "v1", project.git("cat-file", "tag", "v1") + "\n" + block)
+        assert "cannot be verified" in refusal(project, "v1", trust)
+
     def test_a_file_that_is_no_key_is_named(self, project: Any, gpg: Gpg, carol: str, tmp_path: Path) -> None:
         """A settings mistake, told as one."""
         gpg.sign(project, carol, "v1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deploy.bundle.repository import Repository
 from deploy.bundle.signer import Signer
 from deploy.errors import ExitCode, Refused
 from deploy.settings import Trust
+from tests.bundle.conftest import Project
 from tests.bundle.keys import LONG_AGO, Gpg, SshKey
 
 Ssh = Callable[[str], SshKey]
@@ -56,6 +58,30 @@ def test_unsigned_and_lightweight_tags(project: Any, allowed: Trust) -> None:
     assert allowed.allowed_signers is not None
     assert allowed.allowed_signers in said
     assert "git tag -f -s plain" in said
+
+
+def test_what_was_resolved_is_what_is_verified(project: Any, ssh: Ssh, allowed: Trust) -> None:
+    """Line 29: a ref that is moved to a good tag meanwhile lends its signature to nothing, and takes none away."""
+    repository = Repository(project.folder)
+    project.tag("v1")
+    evil = repository.resolve("v1")
+    ssh("alice").sign(project, "v1")
+    good = repository.resolve("v1")
+    with pytest.raises(Refused, match="carries no signature"):
+        accept(repository, evil, allowed)
+    project.git("tag", "-d", "v1")
+    assert accept(repository, good, allowed)
+
+
+def test_a_sha256_repository(ssh: Ssh, allowed: Trust, tmp_path: Path) -> None:
+    """Object ids of 64 digits: signatures and the repository's id work the same."""
+    folder = tmp_path / "long"
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", folder], check=True)
+    project = Project(folder)
+    root = project.commit()
+    ssh("alice").sign(project, "v1")
+    assert len(root) == 64
+    assert judge(project, "v1", replace(allowed, repository_id=(root,)))
 
 
 class TestSsh:

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.errors import Refused
 from deploy.settings.commands import Command, overlay_health
+from deploy.settings.strategy import Strategy
 
 SANDBOX = "sandbox"
 
@@ -54,6 +55,7 @@ class Declared:
     tags: str
     allowed_signers: str | None
     wait_s: float
+    waves: Strategy = Strategy()
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deploy.settings.commands import command_of, health_part
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
@@ -13,6 +14,7 @@ from deploy.settings.roots import root_problems
 from deploy.settings.schema import DEADLINE_KEYS
 from deploy.settings.section import NAME, USER, Section, did_you_mean, plain
 from deploy.settings.stage import anchored_store, check_stage
+from deploy.settings.strategy import strategy_of, strategy_part
 from deploy.settings.yaml_text import BadYaml, load
 
 _WORD = r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*"
@@ -87,6 +89,7 @@ def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer],
         tags=own.tags or app.tags or "any",
         allowed_signers=own.allowed_signers or app.allowed_signers,
         wait_s=wait_s or 0.0,
+        waves=strategy_of(app.waves, own.waves),
     )
 
 
@@ -97,6 +100,7 @@ class _Fleet:
     tags: str | None = None
     allowed_signers: str | None = None
     wait_s: float | None = None
+    waves: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _fleet(section: Section) -> _Fleet:
@@ -104,6 +108,7 @@ def _fleet(section: Section) -> _Fleet:
         section.choice("tags", ("any", "annotated", "signed")),
         section.text("allowed_signers", says="a path"),
         section.seconds("wait_s", zero=True),
+        strategy_part(section.section("waves")),
     )
 
 

@@ -12,6 +12,7 @@ from deploy.settings.commands import Command, Health, health_of
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
 from deploy.settings.sandbox_hosts import sandbox_layers
 from deploy.settings.section import did_you_mean
+from deploy.settings.strategy import Strategy
 from deploy.wire import commands
 
 SSH_PORT = 22
@@ -70,6 +71,7 @@ class Stage:
     wait_s: float
     vendor_store: str = ""
     """An absolute folder, an address, or nothing."""
+    waves: Strategy = Strategy()
 
 
 def resolve_stage(
@@ -96,7 +98,7 @@ def resolve_stage(
     chosen = _narrowed(declared.name, [_anchored(host, project) for host in found], hosts, groups)
     signers = declared.allowed_signers and _absolute(declared.allowed_signers, project)
     store = anchored_store(settings.vendor_store, project)
-    return Stage(declared.name, chosen, declared.tags, signers, declared.wait_s, store)
+    return Stage(declared.name, chosen, declared.tags, signers, declared.wait_s, store, declared.waves)
 
 
 def anchored_store(store: str, project: Path) -> str:

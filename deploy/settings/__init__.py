@@ -5,9 +5,10 @@ from deploy.settings.declared import OperatorSettings
 from deploy.settings.operator import operator_of
 from deploy.settings.release import ReleaseSettings, release_from_text, release_of
 from deploy.settings.stage import Deadlines, HostSettings, Stage, resolve_stage, stage_name
-from deploy.settings.strategy import Strategy
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
 
 __all__ = [
+    "ALL_AT_ONCE",
     "Command",
     "Deadlines",
     "Health",

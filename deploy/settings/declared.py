@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.errors import Refused
 from deploy.settings.commands import Command, overlay_health
-from deploy.settings.strategy import Strategy
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
 
 SANDBOX = "sandbox"
 
@@ -55,7 +55,7 @@ class Declared:
     tags: str
     allowed_signers: str | None
     wait_s: float
-    waves: Strategy = Strategy()
+    waves: Strategy = ALL_AT_ONCE
 
 
 @dataclass(frozen=True)

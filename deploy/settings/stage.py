@@ -12,7 +12,7 @@ from deploy.settings.commands import Command, Health, health_of
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
 from deploy.settings.sandbox_hosts import sandbox_layers
 from deploy.settings.section import did_you_mean
-from deploy.settings.strategy import Strategy
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
 from deploy.wire import commands
 
 SSH_PORT = 22
@@ -71,7 +71,7 @@ class Stage:
     wait_s: float
     vendor_store: str = ""
     """An absolute folder, an address, or nothing."""
-    waves: Strategy = Strategy()
+    waves: Strategy = ALL_AT_ONCE
 
 
 def resolve_stage(

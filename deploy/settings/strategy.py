@@ -30,6 +30,9 @@ class Strategy:
     on: tuple[str, ...] = ("deploy",)
 
 
+ALL_AT_ONCE = Strategy()
+
+
 def strategy_part(body: Section) -> dict[str, Any]:
     """Read what one level says of waves. Levels are laid over each other before they make a Strategy."""
     body.only(name for name, *_ in WAVE_KEYS)

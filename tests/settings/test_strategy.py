@@ -10,6 +10,21 @@ import yaml
 from deploy.errors import Refused
 from deploy.settings import Strategy, operator_of, resolve_stage
 
+FOUND = """
+stages.live.hosts.a.waves: belongs to the operator scope (control machine), at level: app, stage; not at host level
+stages.live.waves.batch: expected a count of hosts from 1 on, or a part such as "25%", got 0
+stages.live.waves.on: name at least one of deploy, rollback
+stages.staging.waves: expected a mapping, got '25%'
+stages.test.waves.batch: expected a count of hosts from 1 on, or a part such as "25%", got '12.5%'
+waves.batch: expected a count of hosts from 1 on, or a part such as "25%", got '0%'
+waves.canary: expected a whole number from 0 to 100000, got -1
+waves.max_failures: expected a whole number from 0 to 100000, got True
+waves.on: expected deploy or rollback, got 'deply'; did you mean 'deploy'?
+waves.pause_s: expected seconds, 0 to 86400, got -3
+waves.soak_s: expected seconds, 0 to 86400, got 'soon'
+waves.wave: unknown key
+"""
+
 
 def of(text: str, stage: str = "live") -> Strategy:
     """Resolve the waves of one stage of settings given as text."""
@@ -47,18 +62,4 @@ stages:
 """
     with pytest.raises(Refused) as refused:
         operator_of(yaml.safe_load(text))
-    assert sorted(refused.value.problems) == [
-        "stages.live.hosts.a.waves: belongs to the operator scope (control machine), at level: app, stage; not at host"
-        " level",
-        "stages.live.waves.batch: expected a count of hosts from 1 on, or a part such as \"25%\", got 0",
-        "stages.live.waves.on: name at least one of deploy, rollback",
-        "stages.staging.waves: expected a mapping, got '25%'",
-        "stages.test.waves.batch: expected a count of hosts from 1 on, or a part such as \"25%\", got '12.5%'",
-        "waves.batch: expected a count of hosts from 1 on, or a part such as \"25%\", got '0%'",
-        "waves.canary: expected a whole number from 0 to 100000, got -1",
-        "waves.max_failures: expected a whole number from 0 to 100000, got True",
-        "waves.on: expected deploy or rollback, got 'deply'; did you mean 'deploy'?",
-        "waves.pause_s: expected seconds, 0 to 86400, got -3",
-        "waves.soak_s: expected seconds, 0 to 86400, got 'soon'",
-        "waves.wave: unknown key",
-    ]
+    assert sorted(refused.value.problems) == FOUND.strip().splitlines()

@@ -90,13 +90,7 @@ class Activation:
         hosts = [host for host in self._hosts if host.name in self._switched]
         with step(self._emit, "probe", _named(hosts)):
             results = self._fanout.each(hosts, lambda host: host.probe())
-            unwell = {
-                host.name: HostOutcome(
-                    host.name, Outcome.UNKNOWN, "switched, not confirmed", "soak", f"no longer well: {answer['live']}"
-                )
-                for host in hosts
-                if (answer := results.given.get(host.name)) and not answer["well"]
-            }
+            unwell = {name: _unwell(name, answer) for name, answer in results.given.items() if not answer["well"]}
             self._judge("soak", {**results.failed, **unwell})
 
     def _rest(self, what: str, seconds: float) -> None:
@@ -204,6 +198,12 @@ def live_outcome(host: Host, release: str, answer: Mapping[str, Any]) -> HostOut
     came_from = answer["from"]
     before = "it was live before" if came_from == release else f"before: {came_from or 'nothing'}"
     return HostOutcome(host.name, Outcome.LIVE, f"{release}, live: {answer['proof']}; {before}")
+
+
+def _unwell(name: str, answer: Mapping[str, Any]) -> HostOutcome:
+    cause = f"was well after the switch and is not any more: {answer['live']}"
+    next_step = "read the service's own log on the host"
+    return HostOutcome(name, Outcome.UNKNOWN, "switched, not confirmed", "soak", cause, next_step)
 
 
 def _named(hosts: Sequence[Host]) -> str:

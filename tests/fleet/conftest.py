@@ -19,10 +19,10 @@ from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
 from deploy.link.local import LocalPipe
-from deploy.link.pipe import Pipe
+from deploy.link.pipe import LinkLost, Pipe
 from deploy.onhost import history, journal
 from deploy.onhost.layout import Layout, remove_tree
-from deploy.settings import Command, Deadlines, Health, HostSettings, Stage
+from deploy.settings import ALL_AT_ONCE, Command, Deadlines, Health, HostSettings, Stage, Strategy
 from deploy.wire import framing
 from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
 from deploy.wire.names import Sha256
@@ -85,6 +85,25 @@ class CutPipe:
         self.inner.close()
 
 
+class AwayPipe:
+    """A host that nobody can reach."""
+
+    def open(self) -> None:
+        raise LinkLost("no route to host", "look at the host", reached=False)
+
+    def send(self, data: memoryview) -> int:
+        raise OSError
+
+    def receive(self, size: int) -> bytes:
+        raise OSError
+
+    def ending(self) -> tuple[int | None, str]:
+        return None, ""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
 @dataclass
 class Fleet:
     """Hosts that are folders, and the runs made on them."""
@@ -93,6 +112,8 @@ class Fleet:
     names: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
     keep: int = 5
+    away: set[str] = field(default_factory=set)
+    """Hosts that cannot be reached."""
 
     def root(self, name: str) -> Path:
         return self.folder / name
@@ -118,10 +139,10 @@ class Fleet:
         (self.root(name) / "shared").mkdir(exist_ok=True)
         (self.root(name) / f"shared/ill-{tag}").touch()
 
-    def stage(self, names: tuple[str, ...] = (), **other: Any) -> Stage:
+    def stage(self, names: tuple[str, ...] = (), waves: Strategy = ALL_AT_ONCE, **other: Any) -> Stage:
         """The operator's settings."""
         hosts = tuple(replace(self._host(name), **other) for name in names or self.names)
-        return Stage("test", hosts, "any", None, 0.0)
+        return Stage("test", hosts, "any", None, 0.0, waves=waves)
 
     def _host(self, name: str) -> HostSettings:
         health = Health(command=Command(WELL, 30.0), successes=1, timeout_s=0.3, interval_s=0.05)
@@ -137,6 +158,8 @@ class Fleet:
         program = host_program()
 
         def open_pipe(host: HostSettings, line: str) -> Pipe:
+            if host.name in self.away:
+                return AwayPipe()
             pipe = LocalPipe(line)
             return CutPipe(pipe, cuts[host.name]) if cuts and host.name in cuts else pipe
 
@@ -145,14 +168,18 @@ class Fleet:
             open_pipe=open_pipe, **other,
         )  # fmt: skip
 
-    def deploy(self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None) -> RunEnded:
+    def deploy(
+        self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None, **other: Any
+    ) -> RunEnded:
         """Deploy as the pipeline does, from the bundle on."""
-        run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag)
+        run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag, **other)
         return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=0))  # type: ignore[arg-type]
 
-    def rollback(self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None) -> RunEnded:
+    def rollback(
+        self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None
+    ) -> RunEnded:
         """Roll back as the pipeline does."""
-        run = self.run("rollback", self.stage(), cuts, tag=tag)
+        run = self.run("rollback", stage or self.stage(), cuts, tag=tag)
         return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0))
 
 
@@ -185,6 +212,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, bundle: Callable[..., Bundle
 @pytest.fixture
 def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
     """Those hosts with v1 live and well on all of them, whatever the test before did."""
+    hosts.away.clear()
     for path in hosts.folder.glob("*/shared/ill-*"):
         path.unlink()
     if None in hosts.current().values():

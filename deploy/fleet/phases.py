@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from deploy.events import Emit, Notice
 from deploy.fleet.activation import Activation
+from deploy.fleet.contact import Opener
 from deploy.fleet.fanout import Fanout, Results
-from deploy.fleet.host import Host, Opener
+from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, Stopped
 from deploy.fleet.steps import step
 from deploy.settings import Strategy

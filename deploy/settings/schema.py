@@ -120,6 +120,7 @@ DEADLINE_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("auth_s", "seconds", "20", "SSH authentication."),
     ("silence_s", "seconds", "20", "Without a heartbeat the line is dead."),
     ("step_s", "seconds", "1800", "One step on a host, builds included."),
+    ("reconnect_s", "seconds", "60", "A host whose line is lost after its switch is asked again for so long."),
 )
 WAVE_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("canary", "count", "0", "So many hosts, the first of the stage, are a wave of their own before all others."),

@@ -75,7 +75,7 @@ class Activation:
             return False
         detail = f"wave {at + 1} of {len(self._waves)}: {_named(wave)}" if len(self._waves) > 1 else ""
         with step(self._emit, "activate", detail):
-            results = self._fanout.each(ready, lambda host: host.activate(self._releases[host.name]))
+            results = self._fanout.each(ready, self._activate)
             self._switched.update(results.given)
             self._judge("activate", results.failed)
         self._own("after_activate", [host for host in wave if host.name in self._switched])
@@ -84,13 +84,17 @@ class Activation:
             self._soak()
         return True
 
+    def _activate(self, host: Host) -> dict[str, Any]:
+        answer = host.activate(self._releases[host.name])
+        return {name: answer[name] for name in ("release", "from", "proof")}
+
     def _soak(self) -> None:
         """Wait, then ask every host that has switched so far whether it is still well."""
         self._rest("soak", self._strategy.soak_s)
         hosts = [host for host in self._hosts if host.name in self._switched]
         with step(self._emit, "probe", _named(hosts)):
-            results = self._fanout.each(hosts, lambda host: host.probe())
-            unwell = {name: _unwell(name, answer) for name, answer in results.given.items() if not answer["well"]}
+            results = self._fanout.each(hosts, lambda host: _unwell(host.name, host.probe()))
+            unwell = {name: outcome for name, outcome in results.given.items() if outcome}
             self._judge("soak", {**results.failed, **unwell})
 
     def _rest(self, what: str, seconds: float) -> None:
@@ -200,7 +204,9 @@ def live_outcome(host: Host, release: str, answer: Mapping[str, Any]) -> HostOut
     return HostOutcome(host.name, Outcome.LIVE, f"{release}, live: {answer['proof']}; {before}")
 
 
-def _unwell(name: str, answer: Mapping[str, Any]) -> HostOutcome:
+def _unwell(name: str, answer: Mapping[str, Any]) -> HostOutcome | None:
+    if answer["well"]:
+        return None
     cause = f"was well after the switch and is not any more: {answer['live']}"
     next_step = "read the service's own log on the host"
     return HostOutcome(name, Outcome.UNKNOWN, "switched, not confirmed", "soak", cause, next_step)

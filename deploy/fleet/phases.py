@@ -75,7 +75,7 @@ class Phases:
         deadline = time.monotonic() + wait_s
         with step(self._emit, "lock"):
             while True:
-                results = self._each(lambda host: host.lock())
+                results = self._each(lambda host: host.lock()["recovered"])
                 if not results.failed:
                     break
                 self._each(lambda host: host.unlock(), [host for host in self.hosts if host.name in results.given])
@@ -84,7 +84,7 @@ class Phases:
                     raise self._stopped("lock", results.failed)
                 time.sleep(RETRY_LOCK_S * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
             for host in self.hosts:
-                for found in results.given[host.name]["recovered"]:
+                for found in results.given[host.name]:
                     self._emit(Notice(f"recovered from an earlier run: {_recovered(found)}", host.name))
 
     def everywhere(self, name: str, what: Callable[[Host], T], *, detail: str = "") -> dict[str, T]:
@@ -102,11 +102,11 @@ class Phases:
 
     def prune(self) -> None:
         """Delete what is due; a failure is told and changes nothing else."""
-        results = self._each(lambda host: host.prune())
+        results = self._each(lambda host: host.prune()["in_use"])
         for outcome in results.failed.values():
             self._emit(Notice(f"prune: {outcome.cause}", outcome.host))
-        for name, pruned in results.given.items():
-            for release in pruned["in_use"]:
+        for name, in_use in results.given.items():
+            for release in in_use:
                 self._emit(Notice(f"{release} is due but still in use: kept", name))
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from deploy.errors import ExitCode
+from deploy.errors import DeployError, ExitCode
 from deploy.events import Emit, HostCost, HostEnded, Notice, RunEnded
 from deploy.fleet.contact import Opener, Run
 from deploy.fleet.fanout import Results
@@ -80,6 +80,18 @@ class FleetRun:
             ended = self._stopped(stopped)
             if ended.exit_code == ExitCode.BUG:
                 raise self.phases.bugs[0] from stopped
+            return ended
+        except DeployError:
+            raise
+        except Exception as bug:  # between two steps, where no host is to blame for it
+            left = [host.broken(bug) if host.may_have_switched else host.left() for host in self.phases.hosts]
+            unknown = any(host.may_have_switched for host in self.phases.hosts)
+            verdict = f"{self._what()} met a bug; {_left_in_place(left)}"
+            ended = self.ended(
+                left, verdict, code=ExitCode.MIXED if unknown else ExitCode.BUG, next_step=f"fab status {self.where}"
+            )
+            if not unknown:
+                raise
             return ended
         except KeyboardInterrupt:
             left = [host.left() for host in self.phases.hosts]

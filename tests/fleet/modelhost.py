@@ -61,6 +61,8 @@ class ModelHost:
     """Releases that do not become healthy here."""
     flapping: set[str] = field(default_factory=set)
     """Releases that are well when they start, and never again."""
+    rotten: set[str] = field(default_factory=set)
+    """Releases of which a byte has changed since they were staged, as the last check before the switch finds."""
     no_room: bool = False
     stages_badly: bool = False
     cannot_return: bool = False
@@ -160,7 +162,7 @@ class Conversation:
         except Failed as failure:
             error.update(step=failure.step, cause=failure.cause)
         except Busy:
-            error.update(kind="locked", holder=self.host._lock_text())
+            error = {"kind": "locked", "holder": self.host._lock_text()}
         except Stuck as stuck:
             error.update(kind="stuck", step="return", cause=str(stuck))
         except resume.Fenced as fenced:
@@ -308,6 +310,9 @@ class Conversation:
     def _activate(self, request: Mapping[str, Any]) -> Answer:
         self._locked()
         release = request["release"]
+        if release in self.host.rotten:
+            self.host.fired["refused before the switch"] += 1
+            raise Failed("verify", f"{release} is not as it was staged: altered: src/app.py")
         self._ready(request)
         came_from = self.host.current
         self.host.append(self.run, "switch", to=release, verb=request["verb"], **{"from": came_from})

@@ -29,7 +29,8 @@ CUTS = (
 DEATHS = {"switch": "activate", "restart": "activate", "hook": "hooks", "return": "activate"}
 """Where the host program is killed in the middle of which request."""
 STATES = (
-    "away", "foreign", "problems", "no_room", "stages_badly", "ill", "ill", "ill", "flapping", "cannot_return", "hook",
+    "away", "foreign", "problems", "no_room", "stages_badly", "ill", "ill", "ill", "flapping", "flapping",
+    "rotten", "cannot_return", "hook",
 )  # fmt: skip
 AS_BEFORE = frozenset({"unchanged", "failed", "unreachable", "locked", "returned"})
 LISTED = frozenset({"failed", "unreachable", "locked", "unknown", "stuck"})
@@ -68,7 +69,7 @@ def play(seed: int) -> Told:
 
 def _hosts(rng: random.Random) -> dict[str, ModelHost]:
     """From 1 to 300 hosts, as many small fleets as large ones; on the same release, or each with a past of its own."""
-    count = MOST_HOSTS if rng.random() < 0.02 else int(MOST_HOSTS ** rng.random() ** 1.2)
+    count = MOST_HOSTS if rng.random() < 0.02 else int(MOST_HOSTS ** rng.random() ** 1.5)
     pasts = [rng.choice(PASTS)] if rng.random() < 0.4 else list(PASTS)
     templates = [_with_past(past) for past in pasts]
     names = [f"web-{number}" for number in range(1, count + 1)]
@@ -153,7 +154,7 @@ def _spoil(world: World, host: ModelHost, what: str, rng: random.Random, release
         host.foreign = "ann@laptop"
     elif what == "problems":
         host.problems = [f"{host.name}: `current` is not a symbolic link"]
-    elif what in ("ill", "flapping"):
+    elif what in ("ill", "flapping", "rotten"):
         getattr(host, what).update({release, *host.releases} - {host.current})
     elif what == "cannot_return":
         host.cannot_return = True
@@ -194,7 +195,7 @@ def judge(world: World, stage: Stage, ended: RunEnded, *, asked: str | None) -> 
     assert list(words) == [host.name for host in stage.hosts], "every host is told of, in the stage's order"
     interrupted = ended.exit_code == ExitCode.INTERRUPTED
     for name, word in words.items():
-        wrong = _contradiction(world, name, word, asked or details[name].partition(",")[0])
+        wrong = _contradiction(world, stage, name, word, asked or details[name].partition(",")[0])
         assert not wrong, f"{name} is told to be {word} ({details[name]}), but {wrong}: {ended}"
         if word in LISTED and not interrupted:
             assert f"{name}: " in listed, f"{name} is {word} and not in the closing block: {ended}"
@@ -205,6 +206,8 @@ def judge(world: World, stage: Stage, ended: RunEnded, *, asked: str | None) -> 
     elif ended.exit_code == ExitCode.MIXED:
         assert {"live", "unknown", "stuck"} & set(words.values()), ended
         assert set(words.values()) != {"live"}, ended
+        behind = [name for name, word in words.items() if word in ("returned", "failed") and f"{name}: " in listed]
+        assert "live" not in words.values() or len(behind) <= stage.waves.max_failures, ended
     else:
         assert interrupted, ended
     if asked and any(asked not in host.releases for host in world.hosts.values() if host.name not in world.away):
@@ -212,15 +215,17 @@ def judge(world: World, stage: Stage, ended: RunEnded, *, asked: str | None) -> 
         assert not switched, f"switched before every host was ready: {switched}: {ended}"
 
 
-def _contradiction(world: World, name: str, word: str, release: str) -> str:
+def _contradiction(world: World, stage: Stage, name: str, word: str, release: str) -> str:
     """How the word for a host differs from what is true of it; empty where it does not."""
     host = world.hosts[name]
+    if word == "live" and release in host.flapping and stage.waves.soak_s:
+        return "it was not well any more after the soak"
     if word == "live":
         is_live = host.current == release and not host.past.open_switch and host.past.past(release).live_seq
         return "" if is_live else f"{host.current} is live and open is {host.past.open_switch}"
     if word in AS_BEFORE:
         return "" if host.current == host.before else f"it was on {host.before} and is on {host.current}"
-    known = name in world.touched or host.fired or world.fired["ctrl-c"]
+    known = name in world.touched or world.fired["ctrl-c"] or (word == "stuck" and host.fired["return failed"])
     return "" if word in ("unknown", "stuck") and known else "nothing happened to it"
 
 
@@ -277,7 +282,7 @@ def _mend(world: World) -> None:
     for host in world.hosts.values():
         host.foreign, host.problems = "", []
         host.no_room = host.stages_badly = host.cannot_return = False
-        host.ill, host.flapping, host.bad_hooks = set(), set(), set()
+        host.ill, host.flapping, host.rotten, host.bad_hooks = set(), set(), set(), set()
 
 
 def _start(world: World) -> None:

@@ -24,6 +24,8 @@ from deploy.settings import Strategy
 from deploy.wire import commands
 from deploy.wire.commands import Hook
 
+MEND_HOOK = "look at what it did and mend that; when it is safe to run again, give it `idempotent: true`, tag, deploy"
+
 
 class Activation:
     """One run's switch of a fleet. ``settings`` are each host's release settings (the manifest's)."""
@@ -51,6 +53,7 @@ class Activation:
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Switch every host, or raise Stopped with what became of each. Returns each host's answer to ``activate``."""
+        self._refuse_unknown()
         self._once("before_activate", self._hosts)
         reached = 0
         while reached < len(self._waves) and self._switch(reached):
@@ -104,17 +107,37 @@ class Activation:
                 self._fanout.rest(seconds)
 
     def _once(self, point: str, hosts: Sequence[Host]) -> None:
-        """Each ``once`` hook runs on the first host that has it. Raises Stopped where one fails: never tolerated."""
+        """Run the ``once`` hooks of a point. Raises Stopped where one fails: that is never tolerated."""
+        for host, mine in self._assigned(point, hosts):
+            with step(self._emit, point, f"once, on {host.name}"):
+                results = self._ask_hooks(point, [host], [hook.text for hook in mine])
+                self._judge(point, results.failed, tolerated=False)
+                if self._fanout.stopping and not self._switched:
+                    raise self._stopped(point)
+
+    def _assigned(self, point: str, hosts: Sequence[Host]) -> list[tuple[Host, list[Hook]]]:
+        """Each ``once`` hook falls to the first host that has it."""
+        found: list[tuple[Host, list[Hook]]] = []
         taken: set[str] = set()
         for host in hosts:
-            mine = [hook.text for hook in self._hooks(host, point) if hook.once and hook.text not in taken]
-            taken.update(mine)
+            mine = [hook for hook in self._hooks(host, point) if hook.once and hook.text not in taken]
+            taken.update(hook.text for hook in mine)
             if mine:
-                with step(self._emit, point, f"once, on {host.name}"):
-                    results = self._ask_hooks(point, [host], mine)
-                    self._judge(point, results.failed, tolerated=False)
-                    if self._fanout.stopping and not self._switched:
-                        raise self._stopped(point)
+                found.append((host, mine))
+        return found
+
+    def _refuse_unknown(self) -> None:
+        """Raise Stopped before any wave where the host would refuse a ``once`` hook after the last one."""
+        point = "after_activate"
+        for host, mine in self._assigned(point, self._hosts):
+            unknown: list[list[str]] = host.facts.get("unknown_hooks") or []
+            for hook in mine:
+                if not hook.idempotent and [point, hook.text[:300]] in unknown:
+                    cause = f"{point} hook `{hook.text}` was cut off in an earlier run: its outcome is unknown"
+                    failed = HostOutcome(host.name, Outcome.FAILED, host.serves, point, cause, MEND_HOOK)
+                    self._ended[host.name] = failed
+        if self._ended:
+            raise self._stopped(point)
 
     def _own(self, point: str, hosts: Sequence[Host]) -> list[Host]:
         """Run the hosts' own hooks on those that have any; gives the hosts that may go on."""

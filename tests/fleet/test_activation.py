@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from deploy.events import FleetStep, HostStep, Notice, RunEnded
 from deploy.fleet.fanout import Fanout
 from deploy.fleet.host import Host
 from deploy.fleet.survey import survey
+from deploy.onhost.journal import Journal
 from deploy.settings import Command, Strategy
 
 Make = Callable[..., Any]
@@ -205,6 +207,23 @@ def test_a_once_hook_whose_line_is_lost_stops_the_run_and_its_next_one(fleet: An
     assert fleet.deploy(made).exit_code == ExitCode.OK
     assert log.read_text().split() == ["ran", "ran"]
     assert not fleet.history("web-1").unknown_hooks
+
+
+def test_a_once_hook_with_an_unknown_outcome_stops_the_run_before_the_first_wave(
+    fleet: Any, bundle: Make, words: Words
+) -> None:
+    """Also where it would run after the last one: no host is switched only to be returned."""
+    made = bundle("v19", after_activate={"run": "sleep 600", "once": True})
+    with closing(Journal(fleet.layout("web-1").journal, "cut-off")) as book:
+        intent = {"point": "after_activate", "text": "sleep 600", "release": made.manifest.release_id, "once": True}
+        began = book.append("hook", **intent)["seq"]
+    ended = fleet.deploy(made, stage=fleet.stage(waves=ONE_BY_ONE))
+    assert ended.exit_code == ExitCode.FAILED
+    assert words(ended) == {"web-1": "failed", "web-2": "unchanged", "web-3": "unchanged"}
+    assert "after_activate hook `sleep 600` was cut off" in ended.problems[0]
+    assert switched(fleet) == []
+    with closing(Journal(fleet.layout("web-1").journal, "mended")) as book:
+        book.append("hook-done", intent=began, point="after_activate", outcome="ok")
 
 
 def test_ctrl_c_in_a_pause_stops_before_the_next_wave(

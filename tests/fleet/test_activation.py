@@ -13,8 +13,10 @@ import pytest
 
 from deploy.errors import ExitCode
 from deploy.events import FleetStep, HostStep, Notice, RunEnded
+from deploy.fleet.activation import Activation
 from deploy.fleet.fanout import Fanout
 from deploy.fleet.host import Host
+from deploy.fleet.phases import Phases
 from deploy.fleet.survey import survey
 from deploy.onhost.journal import Journal
 from deploy.settings import Command, Strategy
@@ -367,3 +369,27 @@ def test_a_bug_while_confirming_is_not_called_a_success(
     ended = fleet.deploy(bundle("v2"))
     assert ended.exit_code == ExitCode.MIXED
     assert words(ended) == {"web-1": "live", "web-2": "unknown", "web-3": "live"}
+
+
+def test_a_bug_between_two_steps_still_ends_with_the_closing_block(
+    fleet: Any, bundle: Make, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 4 with the hosts whose switch is open called unknown; 70 and a traceback where nothing is in doubt."""
+
+    def broken(*_: Any) -> None:
+        raise KeyError("surprise")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Activation, "_confirm", broken)
+        ended = fleet.deploy(bundle("v2"))
+    assert ended.exit_code == ExitCode.MIXED
+    assert words(ended) == dict.fromkeys(fleet.names, "unknown")
+    assert all("a bug in sealed-deploy" in line for line in ended.problems if not line.startswith(" "))
+    assert "fab status --stage test" in ended.next_step
+    fleet.events.clear()
+    monkeypatch.setattr(Phases, "prune", broken)
+    with pytest.raises(KeyError, match="surprise"):
+        fleet.deploy(bundle("v2"))
+    (ended,) = [event for event in fleet.events if isinstance(event, RunEnded)]
+    assert ended.exit_code == ExitCode.BUG
+    assert words(ended) == dict.fromkeys(fleet.names, "live")

@@ -19,7 +19,7 @@ stages.test.waves.batch: expected a count of hosts from 1 on, or a part such as 
 waves.batch: expected a count of hosts from 1 on, or a part such as "25%", got '0%'
 waves.canary: expected a whole number from 0 to 100000, got -1
 waves.max_failures: expected a whole number from 0 to 100000, got True
-waves.on: expected deploy or rollback, got 'deply'; did you mean 'deploy'?
+waves.on: expected deploy or rollback, got 'deploi'; did you mean 'deploy'?
 waves.pause_s: expected seconds, 0 to 86400, got -3
 waves.soak_s: expected seconds, 0 to 86400, got 'soon'
 waves.wave: unknown key
@@ -54,7 +54,7 @@ def test_every_mistake_is_reported_at_once() -> None:
     """Each with its path, what is expected and what was found; a host cannot have waves of its own."""
     text = """
 root: /srv/x
-waves: {canary: -1, batch: 0%, pause_s: -3, soak_s: soon, max_failures: yes, on: [deply], wave: 3}
+waves: {canary: -1, batch: 0%, pause_s: -3, soak_s: soon, max_failures: yes, on: [deploi], wave: 3}
 stages:
   live: {hosts: {a: {waves: {canary: 1}}}, waves: {batch: 0, on: []}}
   staging: {hosts: [b], waves: 25%}

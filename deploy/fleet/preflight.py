@@ -129,13 +129,13 @@ def versions() -> str:
 def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:
     rows: list[Mapping[str, Any]] = host.facts["releases"]
     for row in rows:
-        if row["tag"] != manifest.tag or row["release"] == manifest.release_id or row["state"] == "BROKEN":
+        if row["tag"] != manifest.tag or row["state"] == "BROKEN":
             continue
-        if row["commit"] and row["commit"] != manifest.commit:
+        if row["commit"] and row["commit"] != manifest.commit:  # also of the same id, which has 8 digits of a digest
             was, now = row["commit"][:12], manifest.commit[:12]
             cause = f"{manifest.tag} was released here from commit {was}; it now names {now}"
             raise _failed(host, "preflight", cause, "never move a released tag: make a new one and deploy that")
-        if not restage:
+        if row["release"] != manifest.release_id and not restage:
             cause = (
                 f"{row['release']} of the same commit is here with another content (settings, archives or library "
                 f"differ) than {manifest.release_id}"

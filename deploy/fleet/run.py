@@ -124,8 +124,7 @@ class FleetRun:
         if self.phases.skipped:
             away = [outcome.host for outcome in self.phases.skipped]
             verdict += f"; left out, because they cannot be reached: {', '.join(away)}"
-            named = f"{self.verb}:{self.tag}" if self.tag else self.verb
-            next_step = f"{next_step}\nfab {named} {self._on(away)}  # when they can be reached".strip()
+            next_step = f"{next_step}\n{self._command()} {self._on(away)}  # when they can be reached".strip()
         for host in self.phases.hosts:
             self.emit(HostCost(host.name, **asdict(host.counters)))
         for outcome in outcomes:
@@ -160,9 +159,9 @@ class FleetRun:
         code = ExitCode.INTERRUPTED if stopped.interrupted else exit_code(outcomes)
         if code == ExitCode.FAILED and self.phases.bugs:
             code = ExitCode.BUG
-        steps = next_steps(outcomes).splitlines() + self._without_the_unreachable(outcomes)
+        steps = next_steps(outcomes).splitlines() + self._without_these(outcomes)
         if stopped.answers and self.tag:
-            steps.append(f"fab {self.verb}:{self.tag} {self.where}  # goes on with the hosts that it is not live on")
+            steps.append(f"{self._command()} {self.where}  # goes on with the hosts that it is not live on")
         if code in (ExitCode.MIXED, ExitCode.INTERRUPTED):
             steps.append(f"fab status {self.where}")
         served = any(host.current for host in self.phases.hosts)
@@ -186,15 +185,19 @@ class FleetRun:
     def _on(self, hosts: Sequence[str]) -> str:
         return f"--stage {self.stage.name} --hosts {','.join(hosts)}"
 
-    def _without_the_unreachable(self, outcomes: Sequence[HostOutcome]) -> list[str]:
-        """How to go on with the others: a decision that is the operator's."""
-        others = [o.host for o in outcomes if o.outcome is not Outcome.UNREACHABLE]
-        if self.phases.skipped or not self.tag or not others or len(others) == len(outcomes):
+    def _without_these(self, outcomes: Sequence[HostOutcome]) -> list[str]:
+        """How to go on without hosts that are off or have nowhere to go back to: a decision that is the operator's."""
+        others = [o.host for o in outcomes if o.outcome is not Outcome.UNREACHABLE and o.step != "choose"]
+        named = self.verb in ("deploy", "rollback") and not self.phases.skipped
+        if not named or not others or len(others) == len(outcomes):
             return []
-        return [f"fab {self.verb}:{self.tag} {self._on(others)}  # without it"]
+        return [f"{self._command()} {self._on(others)}  # without it"]
 
     def _what(self) -> str:
         return f"{self.verb} of {self.tag}" if self.tag else self.verb
+
+    def _command(self) -> str:
+        return f"fab {self.verb}:{self.tag}" if self.tag else f"fab {self.verb}"
 
     def _exec_line(self, host: Host) -> str:
         return launch.exec_line(host.settings.python, self._run.program_sha256, host.settings.root)

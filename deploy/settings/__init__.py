@@ -6,6 +6,7 @@ from deploy.settings.operator import operator_of
 from deploy.settings.release import ReleaseSettings, release_from_text, release_of
 from deploy.settings.stage import Deadlines, HostSettings, Stage, resolve_stage, stage_name
 from deploy.settings.strategy import ALL_AT_ONCE, Strategy
+from deploy.settings.trust import Trust
 
 __all__ = [
     "ALL_AT_ONCE",
@@ -17,6 +18,7 @@ __all__ = [
     "ReleaseSettings",
     "Stage",
     "Strategy",
+    "Trust",
     "operator_of",
     "release_from_text",
     "release_of",

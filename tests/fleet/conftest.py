@@ -23,7 +23,7 @@ from deploy.link.local import LocalPipe
 from deploy.link.pipe import LinkLost, Pipe
 from deploy.onhost import history, journal
 from deploy.onhost.layout import Layout, remove_tree
-from deploy.settings import ALL_AT_ONCE, Command, Deadlines, Health, HostSettings, Stage, Strategy
+from deploy.settings import ALL_AT_ONCE, Command, Deadlines, Health, HostSettings, Stage, Strategy, Trust
 from deploy.wire import framing
 from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
 from deploy.wire.names import Sha256
@@ -166,7 +166,7 @@ class Fleet:
     def stage(self, names: tuple[str, ...] = (), waves: Strategy = ALL_AT_ONCE, **other: Any) -> Stage:
         """The operator's settings."""
         hosts = tuple(replace(self._host(name), **other) for name in names or self.names)
-        return Stage("test", hosts, "any", None, 0.0, waves=waves)
+        return Stage("test", hosts, Trust(), 0.0, waves=waves)
 
     def _host(self, name: str) -> HostSettings:
         health = Health(command=Command(WELL, 30.0), successes=1, timeout_s=0.3, interval_s=0.05)

@@ -22,7 +22,7 @@ from deploy.fleet.run import FleetRun
 from deploy.fleet.survey import survey
 from deploy.link.line import Counters
 from deploy.link.pipe import LinkLost
-from deploy.settings import Deadlines, HostSettings, Stage, Strategy
+from deploy.settings import Deadlines, HostSettings, Stage, Strategy, Trust
 from deploy.wire.manifest import Manifest, Target, TreeFile
 from deploy.wire.names import Sha256
 from tests.fleet.modelhost import Conversation, Killed, ModelHost
@@ -320,7 +320,7 @@ def stage_of(names: Iterable[str], strategy: Strategy) -> Stage:
         )
         for name in names
     )  # fmt: skip
-    return Stage("sim", hosts, "any", None, 0.0, waves=strategy)
+    return Stage("sim", hosts, Trust(), 0.0, waves=strategy)
 
 
 def run_of(world: World, verb: str, stage: Stage, **other: Any) -> FleetRun:

@@ -393,3 +393,16 @@ def test_a_bug_between_two_steps_still_ends_with_the_closing_block(
     (ended,) = [event for event in fleet.events if isinstance(event, RunEnded)]
     assert ended.exit_code == ExitCode.BUG
     assert words(ended) == dict.fromkeys(fleet.names, "live")
+
+
+def test_a_host_with_nowhere_to_go_back_to_says_so_and_how_the_others_go_on(
+    bare: Any, bundle: Make, words: Words
+) -> None:
+    """Nothing moves before every host has its target; leaving one out is a decision, and the command for it is told."""
+    assert bare.deploy(bundle("v1"), stage=bare.stage(("web-1",))).exit_code == ExitCode.OK
+    assert bare.deploy(bundle("v2"), stage=bare.stage(("web-1", "web-2"))).exit_code == ExitCode.OK
+    ended = bare.rollback(stage=bare.stage(("web-1", "web-2")))
+    assert ended.exit_code == ExitCode.FAILED
+    assert words(ended) == {"web-1": "unchanged", "web-2": "failed"}
+    assert "fab rollback --stage test --hosts web-1  # without it" in ended.next_step
+    assert bare.current() == {"web-1": "v2", "web-2": "v2", "web-3": None}

@@ -6,20 +6,20 @@ previous release. Every function here ends with every host's outcome or raises `
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from deploy.events import Emit, FleetStep, Notice
+from deploy.fleet import locking
 from deploy.fleet.fanout import Fanout, Results
+from deploy.fleet.holders import freeze_in_words
 from deploy.fleet.host import Host, Opener
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.wire import commands
 
 T = TypeVar("T")
-RETRY_LOCK_S = 2.0
 
 
 class Stopped(Exception):
@@ -61,20 +61,18 @@ class Phases:
 
     def lock(self, wait_s: float) -> None:
         """Take all locks or none, without blocking; ``wait_s`` retries the whole set with jitter, holding none."""
-        deadline = time.monotonic() + wait_s
         with self._step("lock"):
-            while True:
-                results = self._each(lambda host: host.lock())
-                if not results.failed:
-                    break
-                self._each(lambda host: host.unlock(), [host for host in self.hosts if host.name in results.given])
-                only_locked = all(o.outcome is Outcome.LOCKED for o in results.failed.values())
-                if not only_locked or time.monotonic() > deadline or self._fanout.stopping:
-                    raise self._stopped("lock", results.failed)
-                time.sleep(RETRY_LOCK_S * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+            results = locking.take_all(
+                self.hosts, self._fanout.each, self._emit, wait_s, stopping=lambda: self._fanout.stopping
+            )
+            if results.failed or self._fanout.stopping:
+                raise self._stopped("lock", results.failed)
             for host in self.hosts:
                 for found in results.given[host.name]["recovered"]:
                     self._emit(Notice(f"recovered from an earlier run: {_recovered(found)}", host.name))
+                freeze = results.given[host.name].get("freeze")
+                if freeze and host.run.verb == "rollback":  # thawing needs no remark
+                    self._emit(Notice(f"{freeze_in_words(freeze)}; this goes on all the same", host.name))
 
     def everywhere(self, step: str, what: Callable[[Host], T], *, detail: str = "") -> dict[str, T]:
         """Do one thing on every host; any failure stops the run with nothing switched."""
@@ -114,7 +112,7 @@ class Phases:
             self._emit(Notice(f"prune: {outcome.cause}", outcome.host))
         for name, pruned in results.given.items():
             for release in pruned["in_use"]:
-                self._emit(Notice(f"{release} is due but still in use: kept", name))
+                self._emit(Notice(f"{release} is due but still in use, and kept: {pruned['kept'][release]}", name))
 
     @property
     def bugs(self) -> list[Exception]:

@@ -40,6 +40,7 @@ class FleetRun:
         dry: bool = False,
         tag: str | None = None,
         release: str | None = None,
+        job: str = "",
     ) -> None:
         self.verb, self.stage, self.emit, self.tag, self.release = verb, stage, emit, tag, release
         names = ",".join(host.name for host in stage.hosts)
@@ -47,7 +48,8 @@ class FleetRun:
         self._dry = dry
         self._began = time.monotonic()
         self._open = open_pipe
-        self._run = Run(secrets.token_hex(8), operator, verb, stage.name, self.where, *program)
+        run_id = secrets.token_hex(8)
+        self._run = Run(run_id, operator, verb, stage.name, self.where, *program, tag=tag or "", job=job)
         self.phases = Phases([Host(settings, self._run, emit) for settings in stage.hosts], emit)
 
     def connect(self, phases: Phases, *, usable: bool = True) -> None:
@@ -136,7 +138,7 @@ class FleetRun:
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
             ExitCode.BUG: f"met a bug at {stopped.step}: {NO_CHANGE}",
-            ExitCode.LOCKED: "did not start, somebody else is at work: this run changed nothing",
+            ExitCode.LOCKED: f"did not start, {_hindrance(outcomes)}: this run changed nothing",
             ExitCode.RETURNED: f"failed at {stopped.step}; {BACK if served else BACK_TO_NOTHING}",
             ExitCode.MIXED: f"failed at {stopped.step}; hosts differ or are unknown: a person must look",
             ExitCode.INTERRUPTED: f"was interrupted at {stopped.step}; {_left_in_place(outcomes)}",
@@ -155,6 +157,12 @@ class FleetRun:
 
     def _exec_line(self, host: Host) -> str:
         return launch.exec_line(host.settings.python, self._run.program_sha256, host.settings.root)
+
+
+def _hindrance(outcomes: Sequence[HostOutcome]) -> str:
+    frozen = any(o.outcome is Outcome.FROZEN for o in outcomes)
+    locked = any(o.outcome is Outcome.LOCKED for o in outcomes)
+    return " and ".join(["somebody else is at work"] * locked + ["hosts are frozen"] * frozen)
 
 
 def _left_in_place(outcomes: Sequence[HostOutcome]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Dict, List
 from deploy.wire import states
 from deploy.wire.names import ReleaseId, tag_of
 
-from . import envs, journal, marker
+from . import envs, freeze, journal, marker
 from .history import History, fold, rollback_candidates
 from .layout import Layout
 from .lock import holder_of
@@ -37,7 +37,7 @@ def facts(layout: Layout) -> Dict[str, Any]:
         "problems": layout.problems(),
     }
     if not layout.root.is_dir():
-        return dict(about, releases=[], current=None, previous=None, pending=[], lock=None, env_keys=[])
+        return dict(about, releases=[], current=None, previous=None, pending=[], lock=None, freeze=None, env_keys=[])
     space = os.statvfs(layout.root)
     history = fold(journal.read(layout.journal))
     current = layout.link_target(layout.current)
@@ -51,6 +51,7 @@ def facts(layout: Layout) -> Dict[str, Any]:
         pending=[action.why for action in look(layout, history)] + _unknown(history),
         unconfirmed=bool(history.open_switch) and history.switched,
         lock=holder_of(layout.lock),
+        freeze=freeze.standing(history),
         env_keys=envs.known(layout),
     )
     return about
@@ -82,6 +83,7 @@ def _releases(layout: Layout, history: History) -> List[Dict[str, Any]]:
                 "commit": past.commit,
                 "state": state.value,
                 "bad": past.bad,
+                "pinned": {"by": past.pinned_by, "at": past.pinned_at} if past.pinned else None,
                 "seq": max(past.live_seq, past.staged_seq),
                 "live_seq": past.live_seq,
                 "staged_at": past.staged_at,

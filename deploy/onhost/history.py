@@ -22,12 +22,18 @@ class Past:
     """``current`` has named it, confirmed or not."""
     bad: bool = False
     pinned: bool = False
+    pinned_by: str = ""
+    pinned_at: float = 0.0
     tag: str = ""
     commit: str = ""
     by: str = ""
     staged_at: float = 0.0
     sealed: str = ""
     proof: str = ""
+
+
+TICK_S = 0.02
+"""proc(5) tells the start of a process in hundredths: one that seems to begin with a switch may have begun before."""
 
 
 class Life(NamedTuple):
@@ -45,7 +51,7 @@ class History:
     Of that switch: whether it happened, which release was restarted last, whether returning from it failed, and how
     often recovery began to settle it.
     ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
-    began and whose outcome nobody wrote down.
+    began and whose outcome nobody wrote down. ``freeze``: who froze this host and why, until somebody thawed it.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -56,6 +62,7 @@ class History:
     recoveries: int = 0
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    freeze: Optional[Record] = None
 
     def past(self, release: str) -> Past:
         return self.releases.setdefault(release, Past())
@@ -68,7 +75,7 @@ class History:
         found: Set[str] = set()
         for life in reversed(self.lives):
             found.add(life.release)
-            if life.boot and (life.boot != boot or life.up_s <= up_s):
+            if life.boot and (life.boot != boot or life.up_s <= up_s - TICK_S):
                 break
         return found
 
@@ -172,6 +179,23 @@ def _pruned(history: History, record: Record, _operator: str) -> None:
     history.releases.pop(record["release"], None)
 
 
+def _pinned(history: History, record: Record, operator: str) -> None:
+    past = history.past(record["release"])
+    past.pinned, past.pinned_by, past.pinned_at = True, operator, record["at"]
+
+
+def _unpinned(history: History, record: Record, _operator: str) -> None:
+    history.past(record["release"]).pinned = False
+
+
+def _frozen(history: History, record: Record, operator: str) -> None:
+    history.freeze = dict(record, by=operator)
+
+
+def _thawed(history: History, _record: Record, _operator: str) -> None:
+    history.freeze = None
+
+
 def _hook(history: History, record: Record, _operator: str) -> None:
     if record.get("once"):
         history.unknown_hooks[record["point"], record["text"]] = record
@@ -197,4 +221,8 @@ _READERS = {
     "returned": _returned,
     "not-switched": _cancelled,
     "pruned": _pruned,
+    "pinned": _pinned,
+    "unpinned": _unpinned,
+    "frozen": _frozen,
+    "thawed": _thawed,
 }

@@ -5,7 +5,7 @@ failed, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log", "switc
 says that no switch is open on this host. Between them go events and heartbeats.
 
     hello    run, operator, context, policy, means -> facts; with ``means`` (an operator) also whether those would run
-    lock     holder                           -> seq, recovered
+    lock     holder                           -> seq, recovered, freeze (which lets this verb pass)
     offer    manifest, target                 -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
     stage                                     -> facts of the release
@@ -15,7 +15,11 @@ says that no switch is open on this host. Between them go events and heartbeats.
     confirm | return                          -> settled
     probe    operator                         -> live
     verify   releases                         -> differences
-    prune    keep                             -> pruned
+    prune    keep, free, unit                 -> pruned, kept
+    pin      releases, pinned                 -> changed
+    freeze   reason, until, for_s             -> frozen
+    thaw                                      -> was
+    log      number                           -> records
     empty    (a ROOT for proof only)          -> emptied
     unlock                                    -> unlocked
 """
@@ -33,14 +37,14 @@ from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import parse_release_id, sha256
 
-from . import activate, facts, hooks, marker, prune, recovery, seal, stage, sudo, switch
+from . import activate, facts, freeze, hooks, journal, log, marker, recovery, seal, stage, sudo, switch, upkeep
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
 from .history import fold
 from .hooks import Context
 from .journal import Journal, NewerFormat
 from .layout import Layout
-from .lock import Busy
+from .lock import Busy, address
 from .marker import NotARelease
 from .session import Policy, Session, StepFailed, advice
 from .store import WrongContent, hash_file
@@ -78,9 +82,10 @@ class Conversation:
             "return": self._return,
             "probe": self._probe,
             "verify": self._verify,
-            "prune": self._prune,
+            "log": self._log,
             "empty": self._empty,
             "unlock": self._unlock,
+            **dict.fromkeys(upkeep.REQUESTS, self._upkeep),
         }
 
     def run(self) -> None:
@@ -109,6 +114,8 @@ class Conversation:
             answer.update(ok=False, error=dict(failure.to_json(), kind="failed"))
         except Busy as busy:
             answer.update(ok=False, error={"kind": "locked", "holder": busy.holder})
+        except freeze.Frozen as frozen:
+            answer.update(ok=False, error={"kind": "frozen", "freeze": frozen.freeze})
         except activate.Stuck as stuck:
             error = {"kind": "stuck", "step": "return", "cause": str(stuck), "next": "", "log": stuck.log}
             answer.update(ok=False, error=error)
@@ -151,15 +158,20 @@ class Conversation:
         if problems:
             raise StepFailed("lock", "; ".join(problems), "`fab check` prints what to do")
         session.layout.make()
-        session.lock.take(request["holder"])
+        holder = dict(request["holder"], **address())
+        session.lock.take(holder)
         try:
             session.journal = Journal(session.layout.journal, session.run)
-            granted = session.journal.append("lock", **request["holder"])
-            recovered = recovery.recover(session)
+            frozen = freeze.standing(fold(session.journal.records))
+            refused = {"refused": "frozen"} if frozen and self._context.verb not in freeze.PASSES else {}
+            granted = session.journal.append("lock", **holder, **refused)
+            recovered = recovery.recover(session)  # a freeze never keeps a host unsettled
+            if frozen and refused:
+                raise freeze.Frozen(frozen)
         except BaseException:
             self._let_go()
             raise
-        return {"seq": granted["seq"], "recovered": recovered, "facts": facts.facts(session.layout)}
+        return {"seq": granted["seq"], "recovered": recovered, "facts": facts.facts(session.layout), "freeze": frozen}
 
     def _offer(self, request: Dict[str, Any]) -> Answer:
         self._locked()
@@ -257,9 +269,14 @@ class Conversation:
                 wrong[name] = [str(error)]
         return {"differences": wrong}
 
-    def _prune(self, request: Dict[str, Any]) -> Answer:
+    def _upkeep(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        return prune.prune(self._session, int(request["keep"]))
+        if self._live is not None:
+            raise NotNow("a switch is open")
+        return upkeep.REQUESTS[request["op"]](self._session, request)
+
+    def _log(self, request: Dict[str, Any]) -> Answer:
+        return {"records": log.told(journal.read(self._session.layout.journal), int(request["number"]))}
 
     def _empty(self, _request: Dict[str, Any]) -> Answer:
         self._locked()

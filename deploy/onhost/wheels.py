@@ -25,7 +25,7 @@ from .session import Session, StepFailed
 from .store import hash_file
 
 FORMAT = 1
-_MARKER = "wheel.json"
+MARKER = "wheel.json"
 
 
 class Wheel(NamedTuple):
@@ -127,7 +127,7 @@ class Wheels:
     def _kept(self, digest: Sha256) -> Wheel | None:
         folder = self._session.layout.wheels / self._keys[digest]
         try:
-            about: Dict[str, Any] = read_json(folder / _MARKER)
+            about: Dict[str, Any] = read_json(folder / MARKER)
             path = folder / str(about["name"])
             with open(path, "rb") as file:
                 accepted = about["sealed"] == "kernel" or self._session.policy.accept_seal == "pip"
@@ -194,7 +194,7 @@ class Wheels:
         write_durably(path, data, 0o444)
         about = {"format": FORMAT, "name": made.name, "sha256": digest, "archive": package.sha256}
         about["sealed"] = self._sealer.strength
-        write_durably(folder / _MARKER, canonical(dict(about, attempts=list(attempts))), 0o444)
+        write_durably(folder / MARKER, canonical(dict(about, attempts=list(attempts))), 0o444)
         os.replace(folder, final)
         return Wheel(final / made.name, made.name, digest, self._sealer.strength, attempts)
 

@@ -50,7 +50,7 @@ def test_old_releases_go_with_what_only_they_needed(fleet: Callable[..., Fleet])
 
 @pytest.mark.parametrize("whose", ["deploy", "app"])
 def test_line_46_a_release_that_somebody_runs_from_is_kept_and_named(fleet: Callable[..., Fleet], whose: str) -> None:
-    """A process of an old release keeps it, also another user's, into which nobody may look: named with pid and program."""
+    """A process of an old release keeps it, also one that only its own user may look into; pid and program are told."""
     made = fleet("web-1", serve=False)
     (host,) = made.hosts
     made.configure(keep=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -177,7 +176,7 @@ def test_an_environment_loses_its_marker_before_its_files(
     entry = session.layout.envs / ("e" * 64)
     (entry / "site-packages").mkdir(parents=True)
     (entry / envs.MARKER).write_text("{}")
-    os.chmod(entry, 0o555)
+    entry.chmod(0o555)
 
     def killed(path: Path) -> None:
         assert path == entry

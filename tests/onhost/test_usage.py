@@ -34,7 +34,7 @@ TRACES = {
 """What a process does with the folder that its environment names: its command line must not tell."""
 
 
-def start(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
+def start(words: list[str], **options: Any) -> subprocess.Popen[Any]:
     """A process that has come as far as printing a line."""
     worker = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/", **options)
     assert worker.stdout
@@ -42,12 +42,13 @@ def start(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
     return worker
 
 
-def using(folder: object, trace: str) -> subprocess.Popen[bytes]:
+def using(folder: object, trace: str) -> subprocess.Popen[Any]:
     """A process that leaves one trace of using a folder."""
     return start([sys.executable, "-c", f"{TRACES[trace]}\n{STAY}"], env={**os.environ, "USED": str(folder)})
 
 
-def end(worker: subprocess.Popen[bytes]) -> None:
+def end(worker: subprocess.Popen[Any]) -> None:
+    """Kill it and take what it said."""
     worker.kill()
     worker.communicate()
 
@@ -83,7 +84,7 @@ def test_line_46_a_program_that_lies_in_a_release(session: Session, release: Mak
     try:
         assert list(used(session)) == [name]
     finally:
-        end(worker)  # type: ignore[arg-type]
+        end(worker)
 
 
 def test_line_46_every_release_that_a_process_names_counts(session: Session, release: Make) -> None:

@@ -156,8 +156,8 @@ def test_hosts_that_differ_are_named_with_what_makes_them_one(capsys: pytest.Cap
 def test_a_freeze_stands_above_everything(capsys: pytest.CaptureFixture[str]) -> None:
     """Who, why, since, until, and how it ends, told once for hosts that share it; what it says cannot act."""
     freeze = {"by": "ann@laptop", "reason": "audit\x1b[2J", "since": "2026-11-23T08:00:00+00:00", "until": None}
-    hosts = [{"host": f"web-{n}", "reachable": True, "releases": [], "freeze": freeze} for n in (1, 2)]
-    hosts.append({"host": "web-3", "reachable": True, "releases": [], "freeze": None})
+    frozen = {"web-1": freeze, "web-2": freeze, "web-3": None}
+    hosts = [{"host": name, "reachable": True, "releases": [], "freeze": one} for name, one in frozen.items()]
     for show in (report.show_status, report.show_releases):
         show({"stage": "production", "exit_code": 0, "hosts": hosts}, json=False)
         assert capsys.readouterr().out.splitlines()[1:3] == [

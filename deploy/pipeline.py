@@ -141,7 +141,8 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     Raises Refused where the closure is not closed.
     """
     stage = proof.aside(_stage(request))
-    lock = closure.check(closure.WorkTree(root), requirements, targets)
+    closed = closure.examine(closure.WorkTree(root), requirements, targets)
+    lock, host_needs = closed.lock, closure.host_needs(closed)
     manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
     emit(RunStarted("prove", stage.name, _names(stage)))
     run = _run("prove", request, stage, emit)
@@ -152,7 +153,7 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     def asked(phases: Phases) -> RunEnded:
         run.connect(phases, usable=False)
         phases.lock(stage.wait_s)
-        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, read))
+        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, host_needs, read))
         for name, one in found.items():
             for line in proof.tried(one.attempts):
                 emit(Notice(line, name))
@@ -172,7 +173,9 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     run.connect(phases)
     targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
     phases.lock(wait_s)
-    offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
+    offers = phases.everywhere(
+        "offer", lambda host: preflight.offered(host, manifest, targets[host.name], bundle.host_needs)
+    )
     sizes = manifest.sizes
 
     def stage_on(host: Host) -> dict[str, Any]:
@@ -191,7 +194,13 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
 def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) -> RunEnded:
     run.connect(phases)
     phases.lock(wait_s)
-    targets = phases.everywhere("choose", lambda host: preflight.rollback_target(host, tag))
+    staying = preflight.not_reached(phases.hosts) if tag is None else set[str]()
+    targets = phases.everywhere(
+        "choose",
+        lambda host: host.current if host.current and host.name in staying else preflight.rollback_target(host, tag),
+    )
+    for name in sorted(staying):
+        run.emit(Notice(f"stays on {targets[name]}: the run that is undone never made another one live here", name))
     for host in phases.hosts:
         if any(row["release"] == targets[host.name] and row["bad"] for row in host.facts["releases"]):
             run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from deploy.events import Emit, FleetStep, Notice
 from deploy.fleet import locking
+from deploy.fleet.contact import Opener
 from deploy.fleet.fanout import Fanout, Results
 from deploy.fleet.holders import freeze_in_words
-from deploy.fleet.host import Host, Opener
+from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.wire import commands
 

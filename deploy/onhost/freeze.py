@@ -24,6 +24,10 @@ class Frozen(Exception):
         super().__init__("frozen")
         self.freeze = freeze
 
+    def to_json(self) -> Dict[str, Any]:
+        """As it crosses the line."""
+        return {"kind": "frozen", "freeze": self.freeze}
+
 
 def terms(reason: str, until: Optional[float], for_s: Optional[float]) -> Dict[str, Any]:
     """What is journalled of a freeze: ``until`` in seconds since 1970 (UTC), ``for_s`` as the operator's clock saw it.

@@ -52,7 +52,7 @@ with report.sink(json=False, verbose=False) as emit:
 def test_telling_and_drawing_do_not_wait_for_each_other() -> None:
     """The table is drawn by a thread of its own, and hosts are told of by theirs: neither may hold up the other."""
     live = Live(StringIO(), verbose=True)
-    live._console._force_terminal = live._console.is_interactive = True
+    live._console.__dict__.update(_force_terminal=True, is_interactive=True)
     hosts = tuple(f"web-{number}" for number in range(20))
     live(RunStarted("deploy", "production", hosts))
 

@@ -13,7 +13,7 @@ from deploy.wire import states
 from deploy.wire.names import ReleaseId, tag_of
 
 from . import envs, journal, marker
-from .history import History, fold, rollback_candidates
+from .history import History, fold, gone, rollback_candidates
 from .layout import Layout
 from .lock import holder_of
 from .recovery import look
@@ -40,14 +40,15 @@ def facts(layout: Layout) -> Dict[str, Any]:
         return dict(about, releases=[], current=None, previous=None, pending=[], lock=None, env_keys=[])
     space = os.statvfs(layout.root)
     history = fold(journal.read(layout.journal))
-    current = layout.link_target(layout.current)
+    current, complete = layout.link_target(layout.current), _complete(layout)
     about.update(
         free_bytes=space.f_bavail * space.f_frsize,
         free_inodes=space.f_favail if space.f_files else None,
         current=current,
         previous=layout.link_target(layout.previous),
         releases=_releases(layout, history),
-        rollback_candidates=rollback_candidates(history, current, _complete(layout)),
+        rollback_candidates=rollback_candidates(history, current, complete),
+        gone=gone(history, current, complete),
         pending=[action.why for action in look(layout, history)] + _unknown(history),
         unconfirmed=bool(history.open_switch) and history.switched,
         lock=holder_of(layout.lock),

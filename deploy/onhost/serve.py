@@ -9,8 +9,10 @@ says that no switch is open on this host. Between them go events and heartbeats.
     offer    manifest, target                 -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
     stage                                     -> facts of the release
-    ready    release                          -> the release can be switched to
+    ready    release                          -> problems, and of a release that is whole settings, tag, migrations
     hooks    release, point, once, verb       -> ran
+    migrations  release, texts, undo, target  -> known, pending, failed; what the journal knows; how to undo
+    record   release, known, unapplied        -> written down
     activate release, verb, operator          -> live | returned
     confirm | return                          -> settled
     probe    operator                         -> live
@@ -33,7 +35,7 @@ from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import parse_release_id, sha256
 
-from . import activate, facts, hooks, marker, prune, recovery, seal, stage, sudo, switch
+from . import activate, facts, hooks, marker, migrations, prune, readiness, recovery, seal, stage, sudo, switch
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
 from .history import fold
@@ -73,6 +75,8 @@ class Conversation:
             "stage": self._stage,
             "ready": self._ready,
             "hooks": self._hooks,
+            "migrations": self._migrations,
+            "record": self._record,
             "activate": self._activate,
             "confirm": self._confirm,
             "return": self._return,
@@ -195,13 +199,43 @@ class Conversation:
         self._locked()
         if self._manifest is None or self._target is None:
             raise NotNow("nothing was offered")
-        found = stage.stage(self._session, self._manifest, self._target, self._context)
+        # As a deploy does, also where a rollback stages something again: its hooks may be for deploys alone.
+        context = self._context.doing("deploy")
+        found = stage.stage(self._session, self._manifest, self._target, context)
         switch.leave_spare(self._session.layout, self._manifest.release_id)
         return {"facts": found}
 
     def _ready(self, request: Dict[str, Any]) -> Answer:
-        found = activate.ready(self._session, parse_release_id(request["release"]))
-        return {"settings": dict(found.manifest.settings), "tag": found.manifest.tag, "commit": found.manifest.commit}
+        self._locked()
+        session, release = self._session, parse_release_id(request["release"])
+        found, problems = readiness.look(session, self._context, release)
+        answer: Answer = {"problems": [problem.to_json() for problem in problems]}
+        if found is not None:
+            manifest = found.manifest
+            answer.update(settings=dict(manifest.settings), tag=manifest.tag, commit=manifest.commit)
+        current = session.layout.link_target(session.layout.current)
+        return dict(answer, migrations=migrations.recorded(fold(session.book.records), release, current))
+
+    def _migrations(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        session, release = self._session, parse_release_id(request["release"])
+        answer: Answer = {"known": None, "pending": None, "failed": None, "log": []}
+        try:
+            listing = (
+                None if request["texts"] == [] else migrations.ask(session, self._context, release, request["texts"])
+            )
+            answer.update(listing.to_json() if listing else {})
+        except (StepFailed, NotARelease) as failure:
+            answer.update(failed=str(failure), log=failure.log if isinstance(failure, StepFailed) else [])
+        answer["undo"] = migrations.undo(session, self._context, request["undo"], request["target"])
+        current = session.layout.link_target(session.layout.current)
+        return dict(answer, recorded=migrations.recorded(fold(session.book.records), release, current))
+
+    def _record(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        release = parse_release_id(request["release"]) if request["release"] else None
+        migrations.record(self._session, release, request["known"], request["unapplied"])
+        return {}
 
     def _hooks(self, request: Dict[str, Any]) -> Answer:
         self._locked()

@@ -54,6 +54,7 @@ class Declared:
     tags: str
     allowed_signers: str | None
     wait_s: float
+    migrations: str = "refuse"
 
 
 @dataclass(frozen=True)

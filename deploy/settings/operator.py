@@ -87,6 +87,7 @@ def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer],
         tags=own.tags or app.tags or "any",
         allowed_signers=own.allowed_signers or app.allowed_signers,
         wait_s=wait_s or 0.0,
+        migrations=own.migrations or app.migrations or "refuse",
     )
 
 
@@ -97,6 +98,7 @@ class _Fleet:
     tags: str | None = None
     allowed_signers: str | None = None
     wait_s: float | None = None
+    migrations: str | None = None
 
 
 def _fleet(section: Section) -> _Fleet:
@@ -104,6 +106,7 @@ def _fleet(section: Section) -> _Fleet:
         section.choice("tags", ("any", "annotated", "signed")),
         section.text("allowed_signers", says="a path"),
         section.seconds("wait_s", zero=True),
+        section.choice("migrations", ("refuse", "warn", "allow")),
     )
 
 

@@ -70,6 +70,8 @@ class Stage:
     wait_s: float
     vendor_store: str = ""
     """An absolute folder, an address, or nothing."""
+    migrations: str = "refuse"
+    """What a rollback does across an applied migration that its target does not know: refuse, warn or allow."""
 
 
 def resolve_stage(
@@ -96,7 +98,7 @@ def resolve_stage(
     chosen = _narrowed(declared.name, [_anchored(host, project) for host in found], hosts, groups)
     signers = declared.allowed_signers and _absolute(declared.allowed_signers, project)
     store = anchored_store(settings.vendor_store, project)
-    return Stage(declared.name, chosen, declared.tags, signers, declared.wait_s, store)
+    return Stage(declared.name, chosen, declared.tags, signers, declared.wait_s, store, declared.migrations)
 
 
 def anchored_store(store: str, project: Path) -> str:

@@ -68,6 +68,7 @@ def deploy(
     takes_hosts=True,
     help={
         "tag": "The git tag; default: each host's newest good release before the present one.",
+        "allow-migrations": "Go back this once though the database has migrations that the target does not know.",
         **_STAGE,
         **_WAIT,
         **_LINES,
@@ -81,6 +82,7 @@ def rollback(
     hosts: str | None = None,
     wait: int = 0,
     *,
+    allow_migrations: bool = False,
     json: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -88,7 +90,11 @@ def rollback(
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)
-    run_and_leave(lambda emit: pipeline.rollback(request, tag, emit, wait_s=_wait_s(wait)), json=json, verbose=verbose)
+    run_and_leave(
+        lambda emit: pipeline.rollback(request, tag, emit, wait_s=_wait_s(wait), allow_migrations=allow_migrations),
+        json=json,
+        verbose=verbose,
+    )
 
 
 @fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})

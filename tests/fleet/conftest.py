@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from deploy import pipeline
 from deploy.closure import lockfile, plan
+from deploy.errors import Refused
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
@@ -150,10 +152,25 @@ class Fleet:
         run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag)
         return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=0))  # type: ignore[arg-type]
 
-    def rollback(self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None) -> RunEnded:
-        """Roll back as the pipeline does."""
-        run = self.run("rollback", self.stage(), cuts, tag=tag)
-        return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0))
+    def rollback(
+        self,
+        tag: str | None = None,
+        *,
+        cuts: dict[str, Cut] | None = None,
+        stage: Stage | None = None,
+        bundles: Sequence[Bundle] = (),
+    ) -> RunEnded:
+        """Roll back as the pipeline does; ``bundles`` is what a repository would hold, none: there is no repository."""
+        run = self.run("rollback", stage or self.stage(), cuts, tag=tag)
+
+        @contextlib.contextmanager
+        def pack_again(lost: str) -> Generator[Bundle]:
+            found = [bundle for bundle in bundles if bundle.manifest.tag == lost]
+            if not found:
+                raise Refused("No host was contacted.", f"there is no tag {lost} here", "fetch it")
+            yield found[0]
+
+        return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0, pack_again=pack_again))  # type: ignore[arg-type]
 
 
 def outcomes(ended: RunEnded) -> dict[str, str]:

@@ -32,15 +32,10 @@ def before_deploy(phases: Phases, release: str, settings: Mapping[str, Any], emi
     answers = phases.everywhere(POINT, lambda host: host.migrations(release, asked.get(host.name, [])))
     _tell_failures(answers, emit, "what it applies is not known, and a rollback cannot compare")
     told = _listings(phases.hosts, asked, answers)
-    pending = {name: one.pending or [] for name, one in told.items()}
-    _tell_alike(emit, pending, "this deploy has migrations to apply")
-    unknown = {
-        name: [*difference.across, *difference.before]
-        for name, one in told.items()
-        for difference in [_difference(one.known, answers[name]["recorded"])]
-    }
-    tag = names.tag_of(names.parse_release_id(release))
-    _tell_alike(emit, unknown, f"applied, and {tag} does not know them")
+    tag = _tag(release)
+    _tell(emit, {name: _shown(f"{tag} applies", one.pending or [], "migration") for name, one in told.items()})
+    unknown = {name: _difference(one.known, answers[name]["recorded"]) for name, one in told.items()}
+    _tell(emit, {name: _shown(f"{tag} does not know", one.across + one.before) for name, one in unknown.items()})
 
     def record(host: Host) -> None:
         if host.name in told:
@@ -61,9 +56,12 @@ def before_rollback(phases: Phases, releases: Mapping[str, str], ready: Answers,
     undo: dict[str, list[str]] = {}
     if across and policy != "allow":
         across, undo = _still_applied(phases, across, {name: known[releases[name]] for name in across}, ready, emit)
-    _tell_alike(emit, {name: one.before for name, one in found.items()}, "applied, known to neither release")
+    _tell(emit, {name: _shown("neither release knows", one.before) for name, one in found.items()})
     if not across or policy != "refuse":
-        _tell_alike(emit, across, "applied, and the target does not know them")
+        _tell(
+            emit,
+            {name: _shown(f"{_tag(releases[name])} does not know", across.get(name, [])) for name in found},
+        )
         return
 
     def judge(host: Host) -> None:
@@ -74,8 +72,8 @@ def before_rollback(phases: Phases, releases: Mapping[str, str], ready: Answers,
 
 
 def _refused(host: Host, release: str, across: Sequence[str], undo: Sequence[str]) -> HostOutcome:
-    tag = names.tag_of(names.parse_release_id(release))
-    cause = f"{release} does not know {len(across)} applied migration(s): {', '.join(across)}"
+    tag = _tag(release)
+    cause = f"{release} does not know {_many(across, 'applied migration')}: {', '.join(across)}"
     back = f"fab rollback:{tag} {host.run.where}"
     lines = [f"{line}  # on {host.name}; undoes them, which may lose data" for line in undo]
     lines = lines or [f"undo them on {host.name} with the release that is live, which may lose data"]
@@ -169,16 +167,22 @@ def _tell_failures(answers: Answers, emit: Emit, so: str) -> None:
             emit(Notice(f"{answer['failed']}{last}; {so}", name))
 
 
-def _tell_alike(emit: Emit, found: Mapping[str, Sequence[str]], what: str) -> None:
-    """Tell once what is the same on all hosts."""
-    texts = {name: _shown(every, what) for name, every in found.items() if every}
-    if len(texts) == len(found) and len(set(texts.values())) == 1:
-        emit(Notice(next(iter(texts.values()))))
-        return
-    for name, text in texts.items():
-        emit(Notice(text, name))
+def _tell(emit: Emit, texts: Mapping[str, str]) -> None:
+    """Tell once what is the same on all hosts, and nothing where there is nothing to tell."""
+    said = set(texts.values())
+    for name, text in [(None, next(iter(said)))] if len(said) == 1 else texts.items():
+        if text:
+            emit(Notice(text, name))
 
 
-def _shown(every: Sequence[str], what: str) -> str:
+def _shown(what: str, every: Sequence[str], kind: str = "applied migration") -> str:
     more = f" and {len(every) - MOST_SHOWN} more" if len(every) > MOST_SHOWN else ""
-    return f"{len(every)} migration(s) {what}: {', '.join(every[:MOST_SHOWN])}{more}"
+    return f"{what} {_many(every, kind)}: {', '.join(every[:MOST_SHOWN])}{more}" if every else ""
+
+
+def _many(every: Sequence[str], kind: str) -> str:
+    return f"{len(every)} {kind}{'' if len(every) == 1 else 's'}"
+
+
+def _tag(release: str) -> str:
+    return names.tag_of(names.parse_release_id(release))

@@ -27,8 +27,17 @@ Pack = Callable[[str], AbstractContextManager[Bundle]]
 def targets(phases: Phases, tag: str | None) -> dict[str, str]:
     """Choose each host's release; where a host does not know the tag, the one that others have. Raises Stopped."""
     lived = [release for host in phases.hosts for release in _lived(host, tag)]
-    elsewhere = lived[0] if lived else None
-    return phases.everywhere("choose", lambda host: preflight.rollback_target(host, tag, elsewhere))
+    others = _others(phases.hosts, set())
+
+    def choose(host: Host) -> str:
+        try:
+            return preflight.rollback_target(host, tag, lived[0] if lived else None)
+        except HostFailed as failure:
+            step = failure.outcome.next_step
+            step = f"{_go_to(host, others)}\n{step}" if others else step
+            raise HostFailed(replace(failure.outcome, next_step=step)) from failure
+
+    return phases.everywhere("choose", choose)
 
 
 def make_ready(phases: Phases, releases: Mapping[str, str], pack: Pack, emit: Emit) -> dict[str, dict[str, Any]]:

@@ -208,7 +208,7 @@ def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
         ended = hosts.deploy(bundle("v1"))
         assert ended.exit_code == 0, ended.problems
     if set(hosts.current().values()) != {"v1"}:
-        ended = hosts.rollback("v1")
+        ended = hosts.rollback("v1", bundles=[bundle("v1")])
         assert ended.exit_code == 0, ended.problems
     for name in hosts.names:
         (hosts.root(name) / "shared/runs").write_text("v1\n")

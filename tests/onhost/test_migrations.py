@@ -61,6 +61,7 @@ def test_names_that_hold_a_secret_stay_whole_and_secrets_stay_out(
     name = release("v1", env_files=["shared/.env"], hooks=lists(run))
     listing = migrations.ask(session, context, name)
     assert listing == Listing(["shop.0001"], None)
+    assert listing is not None
     migrations.record(session, name, listing.known, [])
     bad = release("v2", env_files=["shared/.env"], hooks=lists('echo "$DB_PASSWORD"; exit 1'))
     with pytest.raises(StepFailed) as failed:

@@ -1,4 +1,4 @@
-"""All that keeps a release from being switched to is found at once, on a real ROOT; and what staging anew would mend."""
+"""All that keeps a release from being switched to is found at once, on a real ROOT; and what staging anew mends."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_release_that_is_gone_or_half_there(session: Session, context: Context
 def test_a_system_python_that_was_removed_or_upgraded_is_found_before_the_switch(
     session: Session, context: Context, release: Make, script: str | None, said: str
 ) -> None:
-    """Every byte is right, and still it would not run: not ready, not switched to, and staged anew when it is offered."""
+    """Every byte is right, and still it would not run: not ready, not switched to, staged anew when it is offered."""
     name = release("v1")
     replace_python(session, name, script)
     (problem,) = readiness.look(session, context, name)[1]

@@ -219,7 +219,8 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float, 
     phases.lock(wait_s)
     targets = readiness.targets(phases, tag)
     for host in phases.hosts:
-        if any(row["release"] == targets[host.name] and row["bad"] for row in host.facts["releases"]):
+        rows = [*host.facts["releases"], *host.facts["gone"]]
+        if any(row["release"] == targets[host.name] and row["bad"] for row in rows):
             run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))
     ready = readiness.make_ready(phases, targets, pack_again, run.emit)
     migrations.before_rollback(phases, targets, ready, run.stage.migrations, run.emit)

@@ -66,7 +66,7 @@ def before_rollback(phases: Phases, releases: Mapping[str, str], ready: Answers,
 
     def judge(host: Host) -> None:
         if host.name in across:
-            raise HostFailed(_refused(host, releases[host.name], across[host.name], undo.get(host.name, [])))
+            raise HostFailed(_refused(host, releases[host.name], across[host.name], undo[host.name]))
 
     phases.everywhere(POINT, judge)
 
@@ -75,9 +75,7 @@ def _refused(host: Host, release: str, across: Sequence[str], undo: Sequence[str
     tag = _tag(release)
     cause = f"{release} does not know {_many(across, 'applied migration')}: {', '.join(across)}"
     back = f"fab rollback:{tag} {host.run.where}"
-    lines = [f"{line}  # on {host.name}; undoes them, which may lose data" for line in undo]
-    lines = lines or [f"undo them on {host.name} with the release that is live, which may lose data"]
-    steps = [*lines, f"{back}  # when they are undone", f"{back} --allow-migrations  # if {tag} can live with them"]
+    steps = [*undo, f"{back}  # when they are undone", f"{back} --allow-migrations  # if {tag} can live with them"]
     return HostOutcome(host.name, Outcome.FAILED, host.serves, POINT, cause, "\n".join(steps))
 
 
@@ -87,13 +85,13 @@ def _known(phases: Phases, releases: Mapping[str, str], ready: Answers, emit: Em
     for name, answer in ready.items():
         if answer["migrations"]["known"] is not None:
             known.setdefault(releases[name], answer["migrations"]["known"])
-    hosts = [host for host in phases.hosts if releases[host.name] not in known]
-    asked = _asked(hosts, {host.name: ready[host.name]["settings"] for host in hosts})
+    asked = {releases[host.name]: host.name for host in phases.hosts if releases[host.name] not in known}.values()
     if asked and any(answer["migrations"]["applied"] for answer in ready.values()):
-        answers = phases.everywhere(POINT, lambda host: host.migrations(releases[host.name], asked.get(host.name, [])))
+        answers = phases.everywhere(
+            POINT, lambda host: host.migrations(releases[host.name], None if host.name in asked else ())
+        )
         _tell_failures(answers, emit, "what it knows was never written down, and cannot be compared")
-        for name, one in _listings(hosts, asked, answers).items():
-            known.setdefault(releases[name], one.known)
+        known.update({releases[name]: answers[name]["known"] for name in asked if answers[name]["known"] is not None})
     return known
 
 
@@ -127,7 +125,19 @@ def _still_applied(
             host.record(None, None, undone)
 
     phases.everywhere("record migrations", record)
-    return {name: every for name, every in left.items() if every}, {name: answers[name]["undo"] for name in left}
+    return {name: every for name, every in left.items() if every}, _undo(hosts, asked, answers)
+
+
+def _undo(hosts: Sequence[Host], asked: Mapping[str, Sequence[str]], answers: Answers) -> dict[str, list[str]]:
+    """The commands that undo, each with its host; who was not asked has the same database as those who were."""
+    lines: dict[str, list[str]] = {}
+    for host in hosts:
+        at = f"on {host.name}"
+        by_hand = f"undo them {at} with the release that is live, which may lose data"
+        given: list[str] = answers[host.name]["undo"]
+        lines[host.name] = [f"{line}  # {at}; undoes them, which may lose data" for line in given] or [by_hand]
+    every = [line for name in asked for line in lines[name]]
+    return {name: own if name in asked or not every else every for name, own in lines.items()}
 
 
 def _asked(hosts: Sequence[Host], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from deploy.wire.names import ReleaseId
 from . import hooks, marker
 from .hooks import Configured, Context
 from .marker import NotARelease, Release
-from .session import Session
+from .session import Session, StepFailed
 
 AGAIN = "deploy its tag: what is not intact is staged anew"
 INTERPRETER_S = 60
@@ -40,7 +40,10 @@ class Problem(NamedTuple):
 
 def look(session: Session, context: Context, release: ReleaseId) -> Tuple[Optional[Release], List[Problem]]:
     """Everything that keeps a release from being switched to. Its own code runs only where every byte is right."""
-    found, wrong = intact(session, release)
+    try:
+        found, wrong = intact(session, release)
+    except StepFailed as failure:
+        return None, [Problem(failure.cause, failure.next_step, mends=False, log=failure.log)]
     problems = [Problem(text, AGAIN, mends=True, log=[]) for text in wrong]
     if found is not None:
         problems += _shared(session, found)

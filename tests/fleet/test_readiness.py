@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,3 +212,24 @@ def test_a_there_and_back_by_explicit_tags_clears_the_mark(second: Any, bundle: 
     assert sum("is marked bad" in line for line in notices(second)) == 3
     assert not any(second.history(name).past(mark).bad for name in second.names)
     assert set(second.current().values()) == {"v2"}
+
+
+def test_a_system_python_that_went_away_under_an_old_release(bare: Any, bundle: Make) -> None:
+    """Found before the switch, on a host whose Python moved in an upgrade; staged again for the one that is there."""
+    python = bare.folder / "old/bin" / Path(sys.executable).resolve().name
+    python.parent.mkdir(parents=True)
+    shutil.copy2(Path(sys.executable).resolve(), python)
+    before = bare.stage(("web-1",), python=str(python))
+    for tag in ("v1", "v2"):
+        ended = bare.deploy(bundle(tag), stage=before)
+        assert ended.exit_code == ExitCode.OK, ended.problems
+    python.unlink()
+    now = bare.stage(("web-1",))
+    ended = bare.rollback("v1", stage=now)
+    assert ended.exit_code == ExitCode.FAILED
+    assert "the own interpreter of v1-" in ended.problems[0]
+    assert bare.current()["web-1"] == "v2"
+    ended = bare.rollback("v1", stage=now, bundles=[bundle("v1")])
+    assert ended.exit_code == ExitCode.OK, ended.problems
+    assert bare.current()["web-1"] == "v1"
+    remove_tree(bare.folder)

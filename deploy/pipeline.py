@@ -166,7 +166,8 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     Raises Refused where the closure is not closed.
     """
     stage = proof.aside(_stage(request))
-    lock = closure.check(closure.WorkTree(root), requirements, targets)
+    closed = closure.examine(closure.WorkTree(root), requirements, targets)
+    lock, host_needs = closed.lock, closure.host_needs(closed)
     manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
     emit(RunStarted("prove", stage.name, _names(stage)))
     run = _run("prove", request, stage, emit)
@@ -177,7 +178,7 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     def asked(phases: Phases) -> RunEnded:
         run.connect(phases, usable=False)
         phases.lock(stage.wait_s)
-        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, read))
+        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, host_needs, read))
         for name, one in found.items():
             for line in proof.tried(one.attempts):
                 emit(Notice(line, name))
@@ -197,7 +198,9 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     run.connect(phases)
     targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
     phases.lock(wait_s)
-    offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
+    offers = phases.everywhere(
+        "offer", lambda host: preflight.offered(host, manifest, targets[host.name], bundle.host_needs)
+    )
     sizes = manifest.sizes
 
     def stage_on(host: Host) -> dict[str, Any]:
@@ -217,7 +220,10 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
 def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float, pack_again: readiness.Pack) -> RunEnded:
     run.connect(phases)
     phases.lock(wait_s)
-    targets = readiness.targets(phases, tag)
+    staying = preflight.not_reached(phases.hosts) if tag is None else set[str]()
+    targets = readiness.targets(phases, tag, staying)
+    for name in sorted(staying):
+        run.emit(Notice(f"stays on {targets[name]}: the run that is undone never made another one live here", name))
     for host in phases.hosts:
         rows = [*host.facts["releases"], *host.facts["gone"]]
         if any(row["release"] == targets[host.name] and row["bad"] for row in rows):

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from deploy.events import Emit, FleetStep, Notice
+from deploy.fleet.contact import Opener
 from deploy.fleet.fanout import Fanout, Results
-from deploy.fleet.host import Host, Opener
+from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.wire import commands
 

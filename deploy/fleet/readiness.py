@@ -6,7 +6,7 @@ is told at once, with the tags that every host has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import Any
@@ -24,12 +24,17 @@ Pack = Callable[[str], AbstractContextManager[Bundle]]
 """Makes the bundle of a tag from the repository. Raises DeployError where there is none, or no such tag."""
 
 
-def targets(phases: Phases, tag: str | None) -> dict[str, str]:
-    """Choose each host's release; where a host does not know the tag, the one that others have. Raises Stopped."""
+def targets(phases: Phases, tag: str | None, staying: Collection[str]) -> dict[str, str]:
+    """Choose each host's release; where a host does not know the tag, the one that others have. Raises Stopped.
+
+    Hosts that are ``staying`` keep what is live.
+    """
     lived = [release for host in phases.hosts for release in _lived(host, tag)]
     others = _others(phases.hosts, set())
 
     def choose(host: Host) -> str:
+        if host.current and host.name in staying:
+            return host.current
         try:
             return preflight.rollback_target(host, tag, lived[0] if lived else None)
         except HostFailed as failure:
@@ -71,7 +76,7 @@ def make_ready(phases: Phases, releases: Mapping[str, str], pack: Pack, emit: Em
 
 def _stage(host: Host, bundle: Bundle) -> None:
     manifest = bundle.manifest
-    needed = preflight.offered(host, manifest, preflight.target_for(host, manifest, restage=True))
+    needed = preflight.offered(host, manifest, preflight.target_for(host, manifest, restage=True), bundle.host_needs)
     host.send(needed, manifest.sizes, bundle.read)
     host.stage()
 

@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from deploy.errors import ExitCode
 from deploy.events import Emit, HostCost, HostEnded, Notice, RunEnded
+from deploy.fleet.contact import Opener, Run
 from deploy.fleet.fanout import Results
-from deploy.fleet.host import Host, Opener, Run
+from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, exit_code, next_steps, problems
 from deploy.fleet.phases import Phases, Stopped
 from deploy.link import launch

@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from deploy.link.pipe import LinkLost, Pipe
@@ -36,6 +36,10 @@ class Counters:
     round_trips: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        mine, theirs = astuple(self), astuple(other)
+        return Counters(*(a + b for a, b in zip(mine, theirs, strict=True)))
 
 
 class Packing:

@@ -17,15 +17,29 @@ from deploy.wire.migrations import Listing
 from deploy.wire.names import ReleaseId
 
 from . import hooks, marker
-from .history import History, fold
+from .history import fold
 from .hooks import Configured, Context
+from .marker import NotARelease
 from .session import Session, StepFailed
 
 POINT = "migrations"
 
 
-def recorded(history: History, release: ReleaseId, current: Optional[ReleaseId]) -> Dict[str, Any]:
+def answer(session: Session, context: Context, release: ReleaseId, request: Dict[str, Any]) -> Dict[str, Any]:
+    """What the control side is told: what a release lists, or why it does not; what is recorded; how to undo."""
+    told: Dict[str, Any] = {"known": None, "pending": None, "failed": None, "log": []}
+    try:
+        listing = None if request["texts"] == [] else ask(session, context, release, request["texts"])
+        told.update(listing.to_json() if listing else {})
+    except (StepFailed, NotARelease) as failure:
+        told.update(failed=str(failure), log=failure.log if isinstance(failure, StepFailed) else [])
+    told["undo"] = undo(session, context, request["undo"], request["target"])
+    return dict(told, recorded=recorded(session, release))
+
+
+def recorded(session: Session, release: ReleaseId) -> Dict[str, Any]:
     """What the journal knows: of a release, of the live one (None: nothing recorded), and what may be applied."""
+    history, current = fold(session.book.records), session.layout.link_target(session.layout.current)
     live = history.known.get(current) if current else None
     return {"known": history.known.get(release), "current": live, "applied": list(history.applied)}
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from deploy.wire.names import ReleaseId
 
-from . import hooks, marker
+from . import hooks, marker, migrations
 from .hooks import Configured, Context
 from .marker import NotARelease, Release
 from .session import Session, StepFailed
@@ -38,8 +38,21 @@ class Problem(NamedTuple):
         }
 
 
+def answer(session: Session, context: Context, release: ReleaseId) -> Dict[str, Any]:
+    """What the control side is told: every problem, and of a release with its marker settings, tag and migrations."""
+    found, problems = look(session, context, release)
+    told: Dict[str, Any] = {"problems": [problem.to_json() for problem in problems]}
+    if found is not None:
+        manifest = found.manifest
+        told.update(settings=dict(manifest.settings), tag=manifest.tag, commit=manifest.commit)
+    return dict(told, migrations=migrations.recorded(session, release))
+
+
 def look(session: Session, context: Context, release: ReleaseId) -> Tuple[Optional[Release], List[Problem]]:
-    """Everything that keeps a release from being switched to. Its own code runs only where every byte is right."""
+    """Everything that keeps a release from being switched to. Its own code runs only where every byte is right.
+
+    The probes of one that is live are left out: health is asked of it, and nothing is switched.
+    """
     try:
         found, wrong = intact(session, release)
     except StepFailed as failure:
@@ -47,7 +60,8 @@ def look(session: Session, context: Context, release: ReleaseId) -> Tuple[Option
     problems = [Problem(text, AGAIN, mends=True, log=[]) for text in wrong]
     if found is not None:
         problems += _shared(session, found)
-        problems += [] if wrong else _probes(session, context, found)
+        is_live = session.layout.link_target(session.layout.current) == release
+        problems += [] if wrong or is_live else _probes(session, context, found)
     return found, problems
 
 

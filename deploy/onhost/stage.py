@@ -10,11 +10,11 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Set
+from typing import Any, Dict, List, Mapping, Sequence, Set
 
 from deploy.wire.manifest import Manifest, Target
 
-from . import environment, hooks, marker, readiness, toolchain
+from . import environment, hooks, hostneeds, marker, readiness, toolchain, wheels
 from .hooks import Context
 from .install import compile_folder
 from .layout import Layout, remove_tree, sync_filesystem
@@ -25,7 +25,9 @@ from .store import WrongContent
 LEAST_BYTES, LEAST_INODES = 32 << 20, 200
 
 
-def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
+def problems(
+    session: Session, manifest: Manifest, target: Target, host_needs: Sequence[Mapping[str, Any]]
+) -> List[str]:
     """What would make staging fail on this host, found before a byte is sent."""
     found: List[str] = []
     here = "%d.%d" % sys.version_info[:2]
@@ -37,7 +39,10 @@ def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
     for name in manifest.settings["shared"]["files"]:
         if not (session.layout.shared / name).exists():
             found.append("shared file %s does not exist: create it once on the host" % (session.layout.shared / name))
-    found += _room(session, manifest, builds=environment.usable(session, manifest, target) is None)
+    builds = environment.usable(session, manifest, target) is None
+    found += _room(session, manifest, builds=builds)
+    if builds:
+        found += hostneeds.unmet(host_needs, wheels.to_build(session, target))
     python = session.layout.release(manifest.release_id) / "venv" / "bin" / "python"
     if len(os.fsencode(str(python))) > 240:
         found.append("%s is too long for an interpreter path: use a shorter root or tag" % python)

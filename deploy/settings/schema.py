@@ -127,6 +127,7 @@ DEADLINE_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("auth_s", "seconds", "20", "SSH authentication."),
     ("silence_s", "seconds", "20", "Without a heartbeat the line is dead."),
     ("step_s", "seconds", "1800", "One step on a host, builds included."),
+    ("reconnect_s", "seconds", "60", "A host whose line is lost after its switch is asked again for so long."),
 )
 SHARED_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("dirs", "list of paths", "[]", "Folders, relative to src/."),

@@ -25,6 +25,7 @@ class Deadlines:
     auth_s: float = 20.0
     silence_s: float = 20.0
     step_s: float = 1800.0
+    reconnect_s: float = 60.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import hashlib
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from deploy import pipeline
-from deploy.closure import lockfile, plan
+from deploy.closure import HostNeed, lockfile, plan
 from deploy.errors import Refused
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
@@ -41,6 +42,7 @@ class Bundle:
 
     manifest: Manifest
     blobs: dict[str, bytes]
+    host_needs: tuple[HostNeed, ...] = ()
 
     def read(self, digest: str) -> bytes:
         """Give the bytes behind a digest."""
@@ -52,7 +54,10 @@ Cut = tuple[str, str]
 
 @dataclass
 class CutPipe:
-    """A line that breaks as soon as the host tells a certain thing, by (step, state) or ("answer", op)."""
+    """A line that breaks as soon as the host tells a certain thing, by (step, state) or ("answer", op).
+
+    With ("request", op) it breaks before the host is told that.
+    """
 
     inner: Pipe
     at: Cut
@@ -63,6 +68,9 @@ class CutPipe:
         self.inner.open()
 
     def send(self, data: memoryview) -> int:
+        if self.at[0] == "request" and b'"op":"%s"' % self.at[1].encode() in bytes(data[:200]):
+            self._cut = True
+            self.inner.close()
         if self._cut:
             raise OSError("cut by the test")
         return self.inner.send(data)
@@ -87,6 +95,18 @@ class CutPipe:
         self.inner.close()
 
 
+class SlowPipe(LocalPipe):
+    """A line that takes only so many bytes a second."""
+
+    def __init__(self, line: str, bytes_a_second: int) -> None:
+        super().__init__(line)
+        self._piece = bytes_a_second // 10
+
+    def send(self, data: memoryview) -> int:
+        time.sleep(0.1)
+        return super().send(data[: self._piece])
+
+
 @dataclass
 class Fleet:
     """Hosts that are folders, and the runs made on them."""
@@ -95,6 +115,10 @@ class Fleet:
     names: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
     keep: int = 5
+    before_reopening: Callable[[str], None] | None = None
+    """Called with the name of a host whose line was cut, before the run reaches it again; may raise LinkLost."""
+    bytes_a_second: int = 0
+    """How slow lines are; 0 is as fast as they can."""
 
     def root(self, name: str) -> Path:
         return self.folder / name
@@ -135,22 +159,28 @@ class Fleet:
         )  # fmt: skip
 
     def run(self, verb: str, stage: Stage, cuts: dict[str, Cut] | None = None, **other: Any) -> FleetRun:
-        """One command's run; ``cuts`` says which host's line breaks at what."""
+        """One command's run; ``cuts`` says which host's first line breaks at what."""
         program = host_program()
+        to_cut = dict(cuts or {})
 
         def open_pipe(host: HostSettings, line: str) -> Pipe:
-            pipe = LocalPipe(line)
-            return CutPipe(pipe, cuts[host.name]) if cuts and host.name in cuts else pipe
+            if host.name in to_cut:
+                return CutPipe(LocalPipe(line), to_cut.pop(host.name))
+            if self.before_reopening and host.name in (cuts or {}):
+                self.before_reopening(host.name)
+            return SlowPipe(line, self.bytes_a_second) if self.bytes_a_second else LocalPipe(line)
 
         return FleetRun(
             verb, stage, self.events.append, operator="tester", program=(program.data, program.sha256),
             open_pipe=open_pipe, **other,
         )  # fmt: skip
 
-    def deploy(self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None) -> RunEnded:
+    def deploy(
+        self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None, wait_s: float = 0
+    ) -> RunEnded:
         """Deploy as the pipeline does, from the bundle on."""
         run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag)
-        return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=0))  # type: ignore[arg-type]
+        return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=wait_s))  # type: ignore[arg-type]
 
     def rollback(
         self,
@@ -213,6 +243,7 @@ def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
     for name in hosts.names:
         (hosts.root(name) / "shared/runs").write_text("v1\n")
     hosts.events.clear()
+    hosts.before_reopening, hosts.bytes_a_second = None, 0
     return hosts
 
 

@@ -70,7 +70,7 @@ def rollback_target(host: Host, tag: str | None, elsewhere: str | None = None) -
         cause = f"no good release was live before {host.current or 'now'}; releases here: {there}"
         raise _failed(host, "choose", cause, f"fab rollback:TAG {host.run.where}  # names one of them")
     of_tag = [row for row in complete if row["tag"] == tag]
-    lived = [row for row in of_tag if row["state"] != "STAGED"]
+    lived = [row for row in of_tag if row["state"] != "STAGED" or row.get("lived") or row["release"] == elsewhere]
     if lived:
         best = max(lived, key=lambda row: (not row["bad"], row["live_seq"], row["seq"]))
         release: str = best["release"]

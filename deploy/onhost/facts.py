@@ -100,6 +100,7 @@ def _releases(layout: Layout, history: History) -> List[Dict[str, Any]]:
                 "bad": past.bad,
                 "seq": max(past.live_seq, past.staged_seq),
                 "live_seq": past.live_seq,
+                "lived": past.live_seq > 0 or release in history.pruned,
                 "staged_at": past.staged_at,
                 "live_at": past.live_at,
                 "by": past.by,

@@ -33,7 +33,10 @@ def answer(session: Session, context: Context, release: ReleaseId, request: Dict
         told.update(listing.to_json() if listing else {})
     except (StepFailed, NotARelease) as failure:
         told.update(failed=str(failure), log=failure.log if isinstance(failure, StepFailed) else [])
-    told["undo"] = undo(session, context, request["undo"], request["target"])
+    try:
+        told["undo"] = undo(session, context, request["undo"], request["target"])
+    except NotARelease:  # the live one is damaged: no reason to stay with it
+        told["undo"] = []
     return dict(told, recorded=recorded(session, release))
 
 

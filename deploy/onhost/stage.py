@@ -55,13 +55,14 @@ def is_present(session: Session, manifest: Manifest) -> bool:
     Raises StepFailed where the one that rotted is live: nothing may be taken from under a running service.
     """
     release = manifest.release_id
-    if not marker.is_complete(session.layout, release):
+    is_live = session.layout.link_target(session.layout.current) == release
+    if not marker.is_complete(session.layout, release) and not is_live:
         return False
     _, wrong = readiness.intact(session, release)
     weak = "" if wrong else _too_weak(session, manifest)
     if not wrong and not weak:
         return True
-    if session.layout.link_target(session.layout.current) == release:
+    if is_live:
         cause = "%s is live and was %s" % (release, weak) if weak else "it is live: %s" % "; ".join(wrong)
         raise StepFailed("verify", cause, "deploy or roll back to another tag, then deploy this one again")
     with session.step("sweep", release):

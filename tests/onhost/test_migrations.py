@@ -125,6 +125,17 @@ def test_what_is_no_plain_django_command_is_undone_by_people(
     assert migrations.undo(session, context, ["shop.3"], []) == []
 
 
+def test_a_damaged_live_release_is_no_reason_to_stay_with_it(session: Session, context: Context, release: Make) -> None:
+    """It can neither list nor say how to undo: an answer, not a failure."""
+    name = release("v1", hooks=lists("echo '[X] a.1'"))
+    session.layout.current.symlink_to(f"releases/{name}")
+    session.layout.release(name).chmod(0o755)
+    session.layout.marker(name).unlink()
+    told = migrations.answer(session, context, name, {"texts": None, "undo": ["a.1"], "target": []})
+    assert (told["known"], told["undo"]) == (None, [])
+    assert "release.json" in told["failed"]
+
+
 def test_as_another_user_the_whole_line_is_that_users(session: Session, context: Context, release: Make) -> None:
     """Who lists them is who may write the database."""
     name = release("v1", hooks=lists("python manage.py showmigrations --plan", user="shop"))

@@ -130,9 +130,15 @@ def test_a_live_release_whose_python_is_gone_is_not_taken_away(
     name = release("v1")
     session.layout.current.symlink_to(f"releases/{name}")
     replace_python(session, name, None)
+    found = marker.read(session.layout, name)
     with pytest.raises(StepFailed, match="it is live") as failed:
-        stage.is_present(session, marker.read(session.layout, name).manifest)
+        stage.is_present(session, found.manifest)
     assert "another tag, then deploy this one again" in failed.value.next_step
+    assert session.layout.release(name).is_dir()
+    session.layout.release(name).chmod(0o755)
+    session.layout.marker(name).unlink()
+    with pytest.raises(StepFailed, match="is not a complete release"):
+        stage.is_present(session, found.manifest)
     assert session.layout.release(name).is_dir()
 
 
@@ -167,7 +173,9 @@ def test_a_pruned_release_that_is_staged_again_is_not_gone(session: Session, rel
         went_live(session, name)
     session.book.append("pruned", release=one)
     assert one in fold(session.book.records).pruned
-    assert facts.facts(session.layout)["gone"] == []
+    told = facts.facts(session.layout)
+    assert told["gone"] == []
+    assert {row["release"]: row["lived"] for row in told["releases"]} == {one: True, two: True}
 
 
 def test_a_root_that_is_not_there_has_nothing_to_tell(tmp_path: Path) -> None:

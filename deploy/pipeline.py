@@ -1,7 +1,7 @@
 """The table of contents: what each command does, in order. Decides nothing that a part below could decide.
 
 deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate in waves, confirm -> prune
-rollback  connect, lock -> find each host's target, verify it everywhere -> gate -> activate in waves, confirm
+rollback  connect, lock -> find each host's target, verify it everywhere or stage it again -> gate -> activate, confirm
 prove     check -> connect, lock -> offer, send, stage everywhere in a ROOT for proof -> empty it
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from deploy.bundle.repository import Repository, ResolvedTag
 from deploy.closure import plan
 from deploy.errors import ExitCode, Refused
 from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarted
-from deploy.fleet import preflight, proof, survey
+from deploy.fleet import migrations, preflight, proof, readiness, survey
 from deploy.fleet.activation import live_outcome
 from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, next_steps
@@ -77,12 +77,8 @@ def deploy(
 ) -> RunEnded:
     """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
     stage = _stage(request)
-    repository = Repository(request.project)
-    resolved = repository.resolve(tag or repository.tag_on_head())
-    signers = accept(repository, resolved, stage.trust)
+    repository, resolved = _resolved(request, stage, tag, emit)
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
-    if signers:
-        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(map(str, signers))}"))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
@@ -92,14 +88,31 @@ def deploy(
 
 
 def rollback(
-    request: Request, tag: str | None, emit: Emit, *, skip_unreachable: bool = False, wait_s: float = 0
+    request: Request,
+    tag: str | None,
+    emit: Emit,
+    *,
+    skip_unreachable: bool = False,
+    allow_migrations: bool = False,
+    wait_s: float = 0,
 ) -> RunEnded:
-    """Point every host back at an earlier release; needs nothing but SSH. None: each host's newest good one before."""
+    """Point every host back at an earlier release; needs nothing but SSH. None: each host's newest good one before.
+
+    Only where a host has lost its target, or has it no longer whole, the repository is asked for the tag.
+    """
     stage = _stage(request)
+    stage = replace(stage, migrations="warn") if allow_migrations else stage
     _tag_name(tag)
     emit(RunStarted("rollback", stage.name, _names(stage), tag))
     run = _run("rollback", request, stage, emit, tag=tag, skip_unreachable=skip_unreachable)
-    return run.guard(lambda phases: _rollback(run, phases, tag, wait_s=wait_s or stage.wait_s))
+
+    @contextmanager
+    def pack_again(lost: str) -> Generator[Bundle, None, None]:
+        repository, resolved = _resolved(request, stage, lost, emit)
+        with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
+            yield bundle
+
+    return run.guard(lambda phases: _rollback(run, phases, tag, wait_s=wait_s or stage.wait_s, pack_again=pack_again))
 
 
 def status(request: Request, emit: Emit) -> dict[str, Any]:
@@ -205,26 +218,26 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
         return host.stage()
 
     phases.everywhere("stage", stage_on, detail=release)
+    migrations.before_deploy(phases, release, manifest.settings, run.emit)
     answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings), run.strategy)
     phases.prune()
     outcomes = [live_outcome(host, release, answers[host.name]) for host in phases.hosts]
     return run.ended(outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=run.undo(answers))
 
 
-def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) -> RunEnded:
+def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float, pack_again: readiness.Pack) -> RunEnded:
     run.connect(phases)
     phases.lock(wait_s)
     staying = preflight.not_reached(phases.hosts) if tag is None else set[str]()
-    targets = phases.everywhere(
-        "choose",
-        lambda host: host.current if host.current and host.name in staying else preflight.rollback_target(host, tag),
-    )
+    targets = readiness.targets(phases, tag, staying)
     for name in sorted(staying):
         run.emit(Notice(f"stays on {targets[name]}: the run that is undone never made another one live here", name))
     for host in phases.hosts:
-        if any(row["release"] == targets[host.name] and row["bad"] for row in host.facts["releases"]):
+        rows = [*host.facts["releases"], *host.facts["gone"]]
+        if any(row["release"] == targets[host.name] and row["bad"] for row in rows):
             run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))
-    ready = phases.everywhere("verify", lambda host: host.ready(targets[host.name]))
+    ready = readiness.make_ready(phases, targets, pack_again, run.emit)
+    migrations.before_rollback(phases, targets, ready, run.stage.migrations, run.emit)
     answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()}, run.strategy)
     outcomes = [live_outcome(host, targets[host.name], answers[host.name]) for host in phases.hosts]
     tags = sorted({names.tag_of(names.parse_release_id(release)) for release in targets.values()})
@@ -238,6 +251,16 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) 
 
 def _stage(request: Request) -> Stage:
     return resolve_stage(request.operator_settings(), request.stage, project=request.project, hosts=request.hosts)
+
+
+def _resolved(request: Request, stage: Stage, tag: str | None, emit: Emit) -> tuple[Repository, ResolvedTag]:
+    """Find the tag (None: the one on HEAD) and hold it against what the stage accepts. Raises Refused."""
+    repository = Repository(request.project)
+    resolved = repository.resolve(tag or repository.tag_on_head())
+    signers = accept(repository, resolved, stage.trust)
+    if signers:
+        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(map(str, signers))}"))
+    return repository, resolved
 
 
 def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:

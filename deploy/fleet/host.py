@@ -130,8 +130,22 @@ class Host:
         return facts
 
     def ready(self, release: str) -> dict[str, Any]:
-        """Check that a release already there can be switched to."""
+        """Learn all that keeps a release from being switched to; of one that is whole also settings and tag."""
         return self._ask("ready", release=release)
+
+    def migrations(
+        self, release: str, texts: Sequence[str] | None, *, undo: Sequence[str] = (), target: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Run a release's commands that list migrations (None: all of them); a command that fails is an answer, too.
+
+        ``undo`` asks for the commands that take those migrations back to what ``target`` knows.
+        """
+        texts = None if texts is None else list(texts)
+        return self._ask("migrations", release=release, texts=texts, undo=list(undo), target=list(target))
+
+    def record(self, release: str | None, known: Sequence[str] | None, unapplied: Sequence[str]) -> None:
+        """Have the host write down what a release knows, and what is not applied after all."""
+        self._ask("record", release=release, known=known and list(known), unapplied=list(unapplied))
 
     def hooks(self, release: str, point: str, *, once: Sequence[str] | None) -> None:
         """Run the hooks of one point: those ``once`` for the fleet that fell to this host, or (None) its own."""

@@ -37,7 +37,9 @@ def offered(host: Host, manifest: Manifest, target: int, host_needs: Sequence[Ho
     """The digests the host lacks. Raises HostFailed with everything that stands in the way there."""
     answer = host.offer(manifest, target, [need.to_json() for need in host_needs if need.users])
     if answer["problems"]:
-        raise _failed(host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then deploy again")
+        raise _failed(
+            host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then run the same command again"
+        )
     needed: list[Sha256] = answer["need"]
     return needed
 
@@ -52,19 +54,24 @@ def not_reached(hosts: Sequence[Host]) -> set[str]:
     return {name for name, last in lasts.items() if last.get("run") in reached and last["outcome"] != "live"}
 
 
-def rollback_target(host: Host, tag: str | None) -> str:
-    """Which release of this host a rollback goes to. Raises HostFailed with the candidates."""
+def rollback_target(host: Host, tag: str | None, elsewhere: str | None = None) -> str:
+    """Which release of this host a rollback goes to, whole or not. Raises HostFailed with the candidates.
+
+    ``elsewhere`` is the release of that tag that other hosts of the run have.
+    """
+    gone: list[Mapping[str, Any]] = host.facts.get("gone", [])
     complete = [row for row in host.facts["releases"] if row["state"] != "BROKEN"]
     candidates: list[str] = host.facts["rollback_candidates"]
     if tag is None:
-        if candidates:
-            return candidates[0]
+        wanted = [row["release"] for row in gone if row["wanted"]]
+        if wanted or candidates:
+            return [*wanted, *candidates][0]
         marked = {True: " (bad: rolled away from, or returned)", False: ""}
         there = ", ".join(row["release"] + marked[bool(row["bad"])] for row in complete) or "none"
         cause = f"no good release was live before {host.current or 'now'}; releases here: {there}"
         raise _failed(host, "choose", cause, f"fab rollback:TAG {host.run.where}  # names one of them")
     of_tag = [row for row in complete if row["tag"] == tag]
-    lived = [row for row in of_tag if row["state"] != "STAGED"]
+    lived = [row for row in of_tag if row["state"] != "STAGED" or row.get("lived") or row["release"] == elsewhere]
     if lived:
         best = max(lived, key=lambda row: (not row["bad"], row["live_seq"], row["seq"]))
         release: str = best["release"]
@@ -72,6 +79,9 @@ def rollback_target(host: Host, tag: str | None) -> str:
     if of_tag:
         cause = f"{of_tag[0]['release']} was staged here and never live: what a deploy runs before it did not run"
         raise _failed(host, "choose", cause, f"fab deploy:{tag} {host.run.where}")
+    known = [row["release"] for row in gone if row["tag"] == tag] + ([elsewhere] if elsewhere else [])
+    if known:
+        return str(known[0])
     there = ", ".join(sorted({row["tag"] for row in complete})) or "none"
     meant = did_you_mean(tag, [row["tag"] for row in complete])
     next_step = (

@@ -100,6 +100,10 @@ def _yes(_: HostSettings, __: Mapping[str, Any]) -> dict[str, Any]:
     return {"facts": {}, "pruned": [], "in_use": []}
 
 
+def _no_migrations(_: HostSettings, __: Mapping[str, Any]) -> dict[str, Any]:
+    return {"known": None, "pending": None, "failed": None, "recorded": {"known": None, "current": None, "applied": []}}
+
+
 _ANSWERS: Mapping[str, Callable[[HostSettings, Mapping[str, Any]], dict[str, Any]]] = {
     "hello": _facts,
     "lock": _facts,
@@ -107,6 +111,8 @@ _ANSWERS: Mapping[str, Callable[[HostSettings, Mapping[str, Any]], dict[str, Any
     "activate": _activated,
     "stage": _yes,
     "hooks": _yes,
+    "migrations": _no_migrations,
+    "record": _yes,
     "confirm": _yes,
     "prune": _yes,
     "unlock": _yes,

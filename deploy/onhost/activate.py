@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from deploy.wire.names import ReleaseId, parse_release_id
 
-from . import health, hooks, live, marker, switch
+from . import health, hooks, live, marker, readiness, switch
 from .health import Answer
 from .history import Record, RunPast, fold, rollback_target
 from .hooks import Configured, Context
@@ -26,7 +26,6 @@ Operator = Mapping[str, Any]
 """The control machine's settings for this host: ``restart``, ``stop`` (commands or None), ``health`` (or None)."""
 
 
-AGAIN = "deploy its tag: what is not intact is staged anew"
 RETURN_TRIES, RETURN_PAUSE_S = 3, 5.0
 """Restarts on the way back: systemd refuses a sixth start within ten seconds (systemd.unit(5), StartLimitIntervalSec),
 which a release that dies at once has used up."""
@@ -42,16 +41,9 @@ class Stuck(Exception):
 
 def ready(session: Session, release: ReleaseId) -> Release:
     """Check that a release can be switched to: marker, every byte, an interpreter that runs. Raises StepFailed."""
-    with session.step("verify", release):
-        try:
-            found = marker.read(session.layout, release)
-        except NotARelease as error:
-            raise StepFailed("verify", "%s is not a complete release: %s" % (release, error), AGAIN) from error
-        wrong = [] if release in session.verified else marker.differences(session.layout, found)
-        if wrong:
-            raise StepFailed("verify", "%s is not as it was staged: %s" % (release, "; ".join(wrong[:5])), AGAIN)
-        _interpreter_runs(session, found)
-        session.verified.add(release)
+    found, wrong = readiness.intact(session, release)
+    if found is None or wrong:
+        raise StepFailed("verify", "; ".join(wrong), readiness.AGAIN)
     return found
 
 
@@ -262,21 +254,6 @@ def _stop(session: Session, context: Context, release: ReleaseId, operator: Oper
             _command(session, context, marker.read(session.layout, release), operator["stop"], "stop")
         except (StepFailed, NotARelease) as error:
             session.tell("stop", "warned", str(error))
-
-
-def _interpreter_runs(session: Session, release: Release) -> None:
-    python = session.layout.release(release.id) / "venv" / "bin" / "python"
-    finished = hooks.configured(
-        session,
-        Context("", "", (), "probe"),
-        release.manifest,
-        Configured([str(python), "-c", "import encodings, zlib"], "python", 60, hooks.unprivileged(session)),
-    )
-    if not finished.ok:
-        cause = "the release's own interpreter does not run: %s" % finished.cause()
-        raise StepFailed(
-            "verify", cause, "the host's Python was changed or removed: deploy this tag again", finished.tail()
-        )
 
 
 def _keep_previous(session: Session, release: ReleaseId) -> None:

@@ -26,6 +26,7 @@ from .watch import Watch
 OUTPUT_CAP_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 16 * 1024
+_GAP = "\n[...]\n"
 _TICK_S = 0.02
 ENDING_S = 5.0
 """How long the end of what was killed may take; timeout(1) ends by itself what another user's rights protect."""
@@ -65,6 +66,11 @@ class Finished:
     seconds: float
     left: Tuple[str, ...] = ()
     attempts: Tuple[str, ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether something is missing between head and tail of the output."""
+        return _GAP in self.output
 
     @property
     def ok(self) -> bool:
@@ -216,7 +222,7 @@ def _output(log: int) -> str:
     if size <= HEAD_BYTES + TAIL_BYTES:
         data = os.pread(log, size, 0)
     else:
-        data = os.pread(log, HEAD_BYTES, 0) + b"\n[...]\n" + os.pread(log, TAIL_BYTES, size - TAIL_BYTES)
+        data = os.pread(log, HEAD_BYTES, 0) + _GAP.encode("ascii") + os.pread(log, TAIL_BYTES, size - TAIL_BYTES)
     return data.decode("utf-8", "replace").replace("\0", "")
 
 

@@ -13,7 +13,7 @@ from deploy.wire import states
 from deploy.wire.names import ReleaseId, tag_of
 
 from . import envs, freeze, journal, marker
-from .history import History, fold, rollback_candidates
+from .history import History, fold, gone, rollback_candidates
 from .layout import Layout
 from .lock import holder_of
 from .recovery import look
@@ -41,14 +41,15 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         return dict(about, **nothing, releases=[], pending=[], env_keys=[])
     space = os.statvfs(layout.root)
     history = fold(journal.read(layout.journal))
-    current = layout.link_target(layout.current)
+    current, complete = layout.link_target(layout.current), _complete(layout)
     about.update(
         free_bytes=space.f_bavail * space.f_frsize,
         free_inodes=space.f_favail if space.f_files else None,
         current=current,
         previous=layout.link_target(layout.previous),
         releases=_releases(layout, history),
-        rollback_candidates=rollback_candidates(history, current, _complete(layout)),
+        rollback_candidates=rollback_candidates(history, current, complete),
+        gone=gone(history, current, complete),
         pending=[action.why for action in look(layout, history)] + _unknown(history),
         unknown_hooks=[list(key) for key in history.unknown_hooks],
         lease=_lease(history),
@@ -103,6 +104,7 @@ def _releases(layout: Layout, history: History) -> List[Dict[str, Any]]:
                 "pinned": {"by": past.pinned_by, "at": past.pinned_at} if past.pinned else None,
                 "seq": max(past.live_seq, past.staged_seq),
                 "live_seq": past.live_seq,
+                "lived": past.live_seq > 0 or release in history.pruned,
                 "staged_at": past.staged_at,
                 "live_at": past.live_at,
                 "by": past.by,

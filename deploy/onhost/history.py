@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from deploy.wire.names import ReleaseId
+from deploy.wire.names import ReleaseId, parse_release_id, tag_of
 
 Record = Dict[str, Any]
+MOST_GONE = 50
 
 
 @dataclass
@@ -68,6 +69,8 @@ class History:
     often recovery began to settle it.
     ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
     began and whose outcome nobody wrote down. ``freeze``: who froze this host and why, until somebody thawed it.
+    began and whose outcome nobody wrote down. ``pruned``: what was live and then deleted on purpose.
+    ``known``: the migrations that each release lists. ``applied``: those that may be applied, in the order heard of.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -79,6 +82,9 @@ class History:
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     freeze: Optional[Record] = None
+    pruned: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    known: Dict[str, List[str]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    applied: Dict[str, None] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     runs: Dict[str, RunPast] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def past(self, release: str) -> Past:
@@ -141,6 +147,29 @@ def rollback_candidates(
         r for r in complete if r != current and not history.past(r).bad and 0 < history.past(r).deployed_seq < limit
     ]
     return sorted(found, key=lambda release: history.past(release).deployed_seq, reverse=True)
+
+
+def gone(history: History, current: Optional[ReleaseId], complete: Sequence[ReleaseId]) -> List[Dict[str, Any]]:
+    """Releases that were live here and are not whole on disk any more, the last one live first.
+
+    ``wanted``: a bare rollback would go there, were it whole. What was pruned went on purpose, and is none.
+    """
+    target = rollback_target(history, current, complete)
+    newer = history.past(target).deployed_seq if target else 0
+    limit = history.past(current).deployed_seq if current else float("inf")
+    pasts = {**history.pruned, **{name: past for name, past in history.releases.items() if name not in complete}}
+    found = sorted(((past.live_seq, name) for name, past in pasts.items() if past.live_seq), reverse=True)
+    return [
+        {
+            "release": name,
+            "tag": tag_of(parse_release_id(name)),
+            "commit": pasts[name].commit,
+            "bad": pasts[name].bad,
+            "wanted": name in history.releases and not pasts[name].bad and newer < pasts[name].deployed_seq < limit,
+        }
+        for _, name in found[:MOST_GONE]
+        if name not in complete
+    ]
 
 
 def _stage(history: History, record: Record, operator: str) -> None:
@@ -220,7 +249,18 @@ def _cancelled(history: History, _record: Record, _operator: str) -> None:
 
 
 def _pruned(history: History, record: Record, _operator: str) -> None:
-    history.releases.pop(record["release"], None)
+    past = history.releases.pop(record["release"], None)
+    if past is not None and past.live_seq:
+        history.pruned[record["release"]] = past
+
+
+def _migrations(history: History, record: Record, _operator: str) -> None:
+    release = record.get("release")
+    if release:
+        history.known[release] = record.get("known") or history.known.get(record.get("as", ""), [])
+        history.applied.update(dict.fromkeys(history.known[release]))
+    for name in record.get("unapplied", []):
+        history.applied.pop(name, None)
 
 
 def _pinned(history: History, record: Record, operator: str) -> None:
@@ -269,4 +309,5 @@ _READERS = {
     "unpinned": _unpinned,
     "frozen": _frozen,
     "thawed": _thawed,
+    "migrations": _migrations,
 }

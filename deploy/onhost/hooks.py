@@ -77,6 +77,17 @@ def run(
             _run_one(session, context, manifest, point, hook)
 
 
+def failures(session: Session, context: Context, manifest: Manifest, point: str) -> List[StepFailed]:
+    """Run every hook of ``point`` on this host, also after one that fails; what failed."""
+    found: List[StepFailed] = []
+    for hook in commands.hooks_of(manifest.settings, point, context.verb, context.levels):
+        try:
+            _run_one(session, context, manifest, point, hook)
+        except StepFailed as failure:
+            found.append(failure)
+    return found
+
+
 def _run_one(session: Session, context: Context, manifest: Manifest, point: str, hook: Hook) -> None:
     with session.step(point, hook.text):
         text = hook.text[:300]
@@ -151,6 +162,14 @@ def configured(
     command: Configured,
 ) -> Finished:
     """Run one command from settings inside a release; its output comes back with secrets redacted."""
+    finished, secrets = unredacted(session, context, manifest, command)
+    return replace(finished, output=redact(finished.output, secrets))
+
+
+def unredacted(
+    session: Session, context: Context, manifest: Manifest, command: Configured
+) -> Tuple[Finished, Dict[str, str]]:
+    """Run one command; its output as it is, and the secrets that must be taken out before anybody sees it."""
     folder = session.layout.release(manifest.release_id)
     secrets = env_file_values(session.layout, manifest.settings)
     env = _environment(session.layout, context, manifest, folder)
@@ -169,7 +188,7 @@ def configured(
             gid=gid,
         )
     )
-    return replace(finished, output=redact(finished.output, secrets))
+    return finished, secrets
 
 
 def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, str]:

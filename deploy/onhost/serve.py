@@ -10,8 +10,10 @@ says that no switch is open on this host. Between them go events and heartbeats.
     offer    manifest, target, host_needs     -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
     stage                                     -> facts of the release
-    ready    release                          -> the release can be switched to
+    ready    release                          -> problems, and of a release that is whole settings, tag, migrations
     hooks    release, point, once, verb       -> ran
+    migrations  release, texts, undo, target  -> known, pending, failed; what the journal knows; how to undo
+    record   release, known, unapplied        -> written down
     activate release, verb, operator          -> live | returned
     confirm | return                          -> settled
     probe    operator                         -> live
@@ -31,16 +33,32 @@ from __future__ import annotations
 
 import os
 import traceback
-import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from deploy.wire import framing
 from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
-from deploy.wire.names import parse_release_id, sha256
+from deploy.wire.names import parse_release_id
 
-from . import activate, facts, freeze, hooks, journal, log, marker, recovery, resume, seal, stage, sudo, switch, upkeep
+from . import (
+    activate,
+    facts,
+    freeze,
+    hooks,
+    journal,
+    log,
+    marker,
+    migrations,
+    readiness,
+    recovery,
+    resume,
+    seal,
+    stage,
+    sudo,
+    switch,
+    upkeep,
+)
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
 from .history import RunPast, fold
@@ -49,8 +67,9 @@ from .journal import Journal, NewerFormat
 from .layout import Layout
 from .lock import Busy, address
 from .marker import NotARelease
-from .session import Policy, Session, StepFailed, advice
-from .store import WrongContent, hash_file
+from .receiving import Receiving
+from .session import Policy, Session, StepFailed
+from .store import hash_file
 
 Answer = Dict[str, Any]
 
@@ -73,7 +92,7 @@ class Conversation:
         self._live: Optional[Answer] = None
         self._settled: Optional[RunPast] = None
         self._seq: Optional[int] = None
-        self._not_received: Optional[StepFailed] = None
+        self._receiving = Receiving(self._session)
         self._requests: Dict[str, Callable[[Dict[str, Any]], Answer]] = {
             "hello": self._hello,
             "lock": self._lock,
@@ -83,6 +102,8 @@ class Conversation:
             "stage": self._stage,
             "ready": self._ready,
             "hooks": self._hooks,
+            "migrations": self._migrations,
+            "record": self._record,
             "activate": self._activate,
             "confirm": self._confirm,
             "return": self._return,
@@ -101,7 +122,8 @@ class Conversation:
                 frame = self._channel.take()
                 value = frame.json()
                 if value.get("t") == "blob":
-                    self._blob(value)
+                    self._locked()
+                    self._receiving.take(value)
                 elif value.get("t") == "blobs-end":
                     self._answer({"op": "blobs"})
                 else:
@@ -215,35 +237,33 @@ class Conversation:
         need = stage.needed(self._session, self._manifest, self._target)
         return {"need": need, "problems": problems, "present": False}
 
-    def _blob(self, value: Dict[str, Any]) -> None:
-        self._locked()
-        sent = self._channel.blob(int(value["size"]))
-        try:
-            if self._not_received is None:
-                pieces: Iterator[bytes] = _inflate(sent, int(value["length"])) if value.get("zlib") else sent
-                self._session.store.receive(sha256(value["sha256"]), pieces)
-        except (OSError, WrongContent) as error:
-            self._not_received = StepFailed("receive", str(error), advice(error) if isinstance(error, OSError) else "")
-        for _ in sent:
-            pass  # nobody can be told before the stream ends
-
     def _blobs(self, _request: Dict[str, Any]) -> Answer:
-        failure, self._not_received = self._not_received, None
-        if failure is not None:
-            raise failure
+        self._receiving.end()
         return {}
 
     def _stage(self, _request: Dict[str, Any]) -> Answer:
         self._locked()
         if self._manifest is None or self._target is None:
             raise NotNow("nothing was offered")
-        found = stage.stage(self._session, self._manifest, self._target, self._context)
+        # As a deploy does, also where a rollback stages something again: its hooks may be for deploys alone.
+        context = self._context.doing("deploy")
+        found = stage.stage(self._session, self._manifest, self._target, context)
         switch.leave_spare(self._session.layout, self._manifest.release_id)
         return {"facts": found}
 
     def _ready(self, request: Dict[str, Any]) -> Answer:
-        found = activate.ready(self._session, parse_release_id(request["release"]))
-        return {"settings": dict(found.manifest.settings), "tag": found.manifest.tag, "commit": found.manifest.commit}
+        self._locked()
+        return readiness.answer(self._session, self._context, parse_release_id(request["release"]))
+
+    def _migrations(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        return migrations.answer(self._session, self._context, parse_release_id(request["release"]), request)
+
+    def _record(self, request: Dict[str, Any]) -> Answer:
+        self._locked()
+        release = parse_release_id(request["release"]) if request["release"] else None
+        migrations.record(self._session, release, request["known"], request["unapplied"])
+        return {}
 
     def _hooks(self, request: Dict[str, Any]) -> Answer:
         self._locked()
@@ -348,20 +368,6 @@ class Conversation:
             except activate.Stuck:
                 pass  # journalled; `status` shows it
         self._let_go()
-
-
-def _inflate(pieces: Iterator[bytes], length: int) -> Iterator[bytes]:
-    """Undo zlib (RFC 1950), giving at most ``length`` bytes whatever the sender packed."""
-    inflate = zlib.decompressobj()
-    for piece in pieces:
-        while piece:
-            out = inflate.decompress(piece, framing.PIECE)
-            length -= len(out)
-            if length < 0:
-                raise framing.BadFrame("a blob inflates to more than was announced")
-            yield out
-            piece = inflate.unconsumed_tail
-    yield inflate.flush()
 
 
 def program_digest(path: str) -> str:

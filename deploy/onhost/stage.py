@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Set
 
 from deploy.wire.manifest import Manifest, Target
 
-from . import environment, hooks, hostneeds, marker, toolchain, wheels
+from . import environment, hooks, hostneeds, marker, readiness, toolchain, wheels
 from .hooks import Context
 from .install import compile_folder
 from .layout import Layout, remove_tree, sync_filesystem
@@ -56,25 +56,21 @@ def is_present(session: Session, manifest: Manifest) -> bool:
     another one has the same id.
     """
     release = manifest.release_id
-    if not marker.is_complete(session.layout, release):
+    is_live = session.layout.link_target(session.layout.current) == release
+    if not marker.is_complete(session.layout, release) and not is_live:
         return False
     _refuse_namesake(session, manifest)
-    with session.step("verify", release):
-        wrong = _rotten(session, manifest)
-        weak = "" if wrong else _too_weak(session, manifest)
-        if weak:
-            wrong = [weak]
-        if not wrong:
-            session.verified.add(release)
-            return True
-        if session.layout.link_target(session.layout.current) == release:
-            cause = "%s is live and no longer as it was staged: %s" % (release, "; ".join(wrong[:5]))
-            if weak:
-                cause = "%s is live and was %s" % (release, weak)
-            raise StepFailed("verify", cause, "deploy or roll back to another tag, then deploy this one again")
-        session.book.append("swept", release=release, cause="; ".join(wrong[:5]))
+    _, wrong = readiness.intact(session, release)
+    weak = "" if wrong else _too_weak(session, manifest)
+    if not wrong and not weak:
+        return True
+    if is_live:
+        cause = "%s is live and was %s" % (release, weak) if weak else "it is live: %s" % "; ".join(wrong)
+        raise StepFailed("verify", cause, "deploy or roll back to another tag, then deploy this one again")
+    with session.step("sweep", release):
+        session.book.append("swept", release=release, cause="; ".join(wrong) or weak)
         remove_tree(session.layout.release(release))
-        return False
+    return False
 
 
 def _refuse_namesake(session: Session, manifest: Manifest) -> None:
@@ -90,13 +86,6 @@ def _refuse_namesake(session: Session, manifest: Manifest) -> None:
             manifest.digest,
         )
         raise StepFailed("verify", cause, "this does not happen by chance: ask who made the tag, and make a new one")
-
-
-def _rotten(session: Session, manifest: Manifest) -> List[str]:
-    try:
-        return marker.differences(session.layout, marker.read(session.layout, manifest.release_id))
-    except marker.NotARelease as error:
-        return [str(error)]
 
 
 def _too_weak(session: Session, manifest: Manifest) -> str:

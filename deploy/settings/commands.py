@@ -12,9 +12,11 @@ from deploy.settings.section import USER, Section, did_you_mean
 from deploy.wire.commands import POINTS, Hook
 
 VERBS = ("deploy", "rollback")
-FLEET_POINTS = ("before_activate", "after_activate")
+FLEET_POINTS = ("migrations", "before_activate", "after_activate")
 """The hook points that the whole fleet reaches together, so that one host can stand for all."""
 COMMAND_TIMEOUT_S = 600.0
+LISTING_TIMEOUT_S = 60.0
+"""``migrations`` only asks; a database that hangs must not keep a rollback waiting."""
 HEALTH_KINDS = ("url", "socket", "command")
 
 
@@ -99,7 +101,7 @@ def _hook(body: Section, point: str) -> Hook | None:
     body.only(name for name, *_ in HOOK_KEYS)
     run = _run_of(body, "run")
     if body.boolean("once") and point not in FLEET_POINTS:
-        body.note("once", f"only {' and '.join(FLEET_POINTS)} can run once for the fleet")
+        body.note("once", f"only {', '.join(FLEET_POINTS)} can run once for the fleet")
     on = body.choices("on", VERBS)
     if on == ():
         body.note("on", f"name at least one of {', '.join(VERBS)}")
@@ -107,7 +109,7 @@ def _hook(body: Section, point: str) -> Hook | None:
         run=run or "",
         once=body.boolean("once") or False,
         on=on if on is not None else (("deploy",) if point == "before_activate" else VERBS),
-        timeout_s=body.seconds("timeout_s") or COMMAND_TIMEOUT_S,
+        timeout_s=body.seconds("timeout_s") or (LISTING_TIMEOUT_S if point == "migrations" else COMMAND_TIMEOUT_S),
         idempotent=body.boolean("idempotent") or False,
         user=body.text("user", USER, says="a user name"),
         sealed=body.boolean("sealed") or False,

@@ -56,6 +56,7 @@ class Declared:
     trust: Trust
     wait_s: float
     waves: Strategy = ALL_AT_ONCE
+    migrations: str = "refuse"
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer],
         trust=Trust(**{**app.trust, **own.trust}),
         wait_s=wait_s or 0.0,
         waves=strategy_of(app.waves, own.waves),
+        migrations=own.migrations or app.migrations or "refuse",
     )
 
 
@@ -100,10 +101,16 @@ class _Fleet:
     trust: Mapping[str, Any] = field(default_factory=dict[str, Any])
     wait_s: float | None = None
     waves: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    migrations: str | None = None
 
 
 def _fleet(section: Section) -> _Fleet:
-    return _Fleet(trust_part(section), section.seconds("wait_s", zero=True), strategy_part(section.section("waves")))
+    return _Fleet(
+        trust_part(section),
+        section.seconds("wait_s", zero=True),
+        strategy_part(section.section("waves")),
+        section.choice("migrations", ("refuse", "warn", "allow")),
+    )
 
 
 def _layer(place: Place) -> Layer:

@@ -75,6 +75,8 @@ class Stage:
     vendor_store: str = ""
     """An absolute folder, an address, or nothing."""
     waves: Strategy = ALL_AT_ONCE
+    migrations: str = "refuse"
+    """What a rollback does across an applied migration that its target does not know: refuse, warn or allow."""
 
 
 def resolve_stage(
@@ -101,7 +103,7 @@ def resolve_stage(
     chosen = _narrowed(declared.name, [_anchored(host, project) for host in found], hosts, groups)
     store = anchored_store(settings.vendor_store, project)
     trust = declared.trust.anchored(project)
-    return Stage(declared.name, chosen, trust, declared.wait_s, store, declared.waves)
+    return Stage(declared.name, chosen, trust, declared.wait_s, store, declared.waves, declared.migrations)
 
 
 def anchored_store(store: str, project: Path) -> str:

@@ -73,6 +73,7 @@ def deploy(
     takes_hosts=True,
     help={
         "tag": "The git tag; default: each host's newest good release before the present one.",
+        "allow-migrations": "Go back this once though the database has migrations that the target does not know.",
         **STAGE,
         **SKIP,
         **WAIT,
@@ -88,6 +89,7 @@ def rollback(
     wait: int = 0,
     *,
     skip_unreachable: bool = False,
+    allow_migrations: bool = False,
     json: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -97,7 +99,12 @@ def rollback(
     request = request_for(c, stage, hosts)
     run_and_leave(
         lambda emit: pipeline.rollback(
-            request, tag, emit, skip_unreachable=skip_unreachable, wait_s=wait_seconds(wait)
+            request,
+            tag,
+            emit,
+            skip_unreachable=skip_unreachable,
+            allow_migrations=allow_migrations,
+            wait_s=wait_seconds(wait),
         ),
         json=json,
         verbose=verbose,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-POINTS = ("prepare", "probe", "before_activate", "after_activate", "failed")
-"""prepare: while staging · probe: before the marker · before/after_activate: around the switch · failed: on failure."""
+POINTS = ("prepare", "probe", "migrations", "before_activate", "after_activate", "failed")
+"""prepare: while staging · probe: before the marker, before a rollback · migrations: lists them, before the switch ·
+before/after_activate: around the switch · failed: on failure."""
 
 
 @dataclass(frozen=True)

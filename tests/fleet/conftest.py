@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from deploy import pipeline
 from deploy.closure import HostNeed, lockfile, plan
+from deploy.errors import Refused
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
@@ -210,11 +212,24 @@ class Fleet:
         return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=wait_s))  # type: ignore[arg-type]
 
     def rollback(
-        self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None
+        self,
+        tag: str | None = None,
+        *,
+        cuts: dict[str, Cut] | None = None,
+        stage: Stage | None = None,
+        bundles: Sequence[Bundle] = (),
     ) -> RunEnded:
-        """Roll back as the pipeline does."""
+        """Roll back as the pipeline does; ``bundles`` is what a repository would hold, none: there is no repository."""
         run = self.run("rollback", stage or self.stage(), cuts, tag=tag)
-        return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0))
+
+        @contextlib.contextmanager
+        def pack_again(lost: str) -> Generator[Bundle]:
+            found = [bundle for bundle in bundles if bundle.manifest.tag == lost]
+            if not found:
+                raise Refused("No host was contacted.", f"there is no tag {lost} here", "fetch it")
+            yield found[0]
+
+        return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0, pack_again=pack_again))  # type: ignore[arg-type]
 
 
 def outcomes(ended: RunEnded) -> dict[str, str]:
@@ -253,7 +268,7 @@ def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
         ended = hosts.deploy(bundle("v1"))
         assert ended.exit_code == 0, ended.problems
     if set(hosts.current().values()) != {"v1"}:
-        ended = hosts.rollback("v1")
+        ended = hosts.rollback("v1", bundles=[bundle("v1")])
         assert ended.exit_code == 0, ended.problems
     for name in hosts.names:
         (hosts.root(name) / "shared/runs").write_text("v1\n")

@@ -102,6 +102,7 @@ class ModelHost:
             "python": "3.11.2", "platform": "linux_x86_64", "user": "deploy", "uid": 1000, "clock": 0.0, "format": 1,
             "problems": list(self.problems), "free_bytes": 1 << 40, "free_inodes": 1 << 20, "env_keys": [],
             "current": self.current, "previous": None, "releases": self._rows(past),
+            "freeze": None, "gone": history.gone(past, self.current, complete),  # type: ignore[arg-type]
             "rollback_candidates": history.rollback_candidates(past, self.current, complete),  # type: ignore[arg-type]
             "pending": [action.why for action in self.pending] + unknown,
             "unknown_hooks": [list(key) for key in past.unknown_hooks],
@@ -126,7 +127,7 @@ class ModelHost:
                 "release": release, "tag": one.tag or release[:-9], "commit": one.commit, "state": state.value,
                 "bad": one.bad, "seq": max(one.live_seq, one.staged_seq), "live_seq": one.live_seq,
                 "staged_at": one.staged_at, "live_at": one.live_at, "by": one.by, "sealed": one.sealed,
-                "proof": one.proof,
+                "proof": one.proof, "pinned": None, "lived": one.live_seq > 0 or release in past.pruned,
             })  # fmt: skip
         return sorted(rows, key=lambda row: int(row["seq"]), reverse=True)
 
@@ -280,10 +281,13 @@ class Conversation:
         return {"facts": {}}
 
     def _ready(self, request: Mapping[str, Any]) -> Answer:
+        recorded = {"migrations": {"known": None, "current": None, "applied": []}}
         if request["release"] not in self.host.releases:
-            raise Failed("verify", f"{request['release']} is not a complete release")
+            problem = {"cause": f"{request['release']} is not a complete release", "next": "", "mends": True, "log": []}
+            return {"problems": [problem], **recorded}
         manifest = self.host.releases[request["release"]]
-        return {"settings": dict(manifest.settings), "tag": manifest.tag, "commit": manifest.commit}
+        about = {"settings": dict(manifest.settings), "tag": manifest.tag, "commit": manifest.commit}
+        return {"problems": [], **about, **recorded}
 
     def _hooks(self, request: Mapping[str, Any]) -> Answer:
         self._locked()

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 from deploy import pipeline
+from deploy.errors import Refused
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
 from deploy.fleet.survey import survey
@@ -338,9 +339,13 @@ def deploy(world: World, stage: Stage, made: Bundle, **other: Any) -> RunEnded:
 
 
 def rollback(world: World, stage: Stage, tag: str | None) -> RunEnded:
-    """Roll back as the pipeline does."""
+    """Roll back as the pipeline does, where there is no repository."""
     run = run_of(world, "rollback", stage, tag=tag)
-    return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0))
+
+    def pack_again(lost: str) -> NoReturn:
+        raise Refused("No host was contacted.", f"there is no tag {lost} here", "fetch it")
+
+    return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0, pack_again=pack_again))
 
 
 def status(world: World, stage: Stage) -> dict[str, Any]:

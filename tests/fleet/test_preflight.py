@@ -49,6 +49,14 @@ def test_what_was_never_live_is_no_earlier_release(host: Host) -> None:
     assert failed.value.outcome.next_step == "fab deploy:v3 --stage test --hosts web-1"
 
 
+def test_what_was_staged_again_for_a_rollback_that_then_stopped_is_taken_the_next_time(host: Host) -> None:
+    """It was live on other hosts, or here before it was pruned: what goes before it was done."""
+    assert rollback_target(host, "v3", NEVER) == NEVER
+    for one in host.facts["releases"]:
+        one["lived"] = True
+    assert rollback_target(host, "v3") == NEVER
+
+
 def test_an_unknown_tag_names_what_is_there_and_the_nearest(host: Host) -> None:
     """And keeps the hosts it was narrowed to."""
     with pytest.raises(HostFailed) as failed:

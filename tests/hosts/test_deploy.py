@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ def test_bare_rollback_walks_back_and_then_names_what_is_there(fleet: Callable[.
     for tag in ("v1", "v2", "v3"):
         made.project.release(tag)
         made.deploy(tag)
+    for age, tag in enumerate(("v1", "v3", "v2")):  # no clock of any file says where to go
+        (folder,) = host.root.glob(f"releases/{tag}-*")
+        os.utime(folder, (age, age))
     with readers(host):
         assert made.fab("rollback").code == 0
         assert made.live() == ["v2"]
@@ -174,8 +178,8 @@ def test_every_release_says_what_its_packages_were_made_of(fleet: Callable[..., 
     assert other["provenance"]["tinylib"] == first["provenance"]["tinylib"]
 
 
-def test_verify_finds_one_flipped_byte_and_rollback_refuses_it(fleet: Callable[..., Fleet]) -> None:
-    """A release that rotted is named by verify, refused by rollback, and what is live stays live."""
+def test_verify_finds_one_flipped_byte_and_rollback_never_goes_there(fleet: Callable[..., Fleet]) -> None:
+    """A release that rotted is named by verify, refused by rollback, staged again by it where the tag is at hand."""
     made = fleet("web-1")
     (host,) = made.hosts
     for tag in ("v1", "v2"):
@@ -189,10 +193,15 @@ def test_verify_finds_one_flipped_byte_and_rollback_refuses_it(fleet: Callable[.
     found = made.fab("verify:v1")
     assert found.code == 1
     assert "altered: src/VERSION" in found.problems
+    made.project.git("update-ref", "refs/kept/v1", "refs/tags/v1")
+    made.project.git("tag", "-d", "v1")
     refused = made.fab("rollback:v1")
     assert refused.code == 1
     assert "altered: src/VERSION" in refused.problems
     assert made.live() == ["v2"]
+    made.project.git("update-ref", "refs/tags/v1", "refs/kept/v1")
+    assert made.fab("rollback:v1").code == 0
+    assert made.live() == ["v1"]
 
 
 def _facts(host: Host, tag: str) -> dict[str, Any]:

@@ -89,13 +89,15 @@ def test_too_small_is_found_before_anything_is_sent(small: Callable[[str, str], 
 
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
 def test_rollback_with_nothing_left(small: Callable[[str, str], Fleet], what: str) -> None:
-    """With zero bytes or zero inodes free, rollback and status still work; a deploy is refused in preflight."""
+    """With zero bytes or zero inodes free, probes, rollback and status still work; a deploy is refused in preflight."""
     made = small("200M", "12000")
     (host,) = made.hosts
+    made.project.settings(hooks={"probe": "python -c 'import greeting'", "migrations": "echo '[X] a.1'"})
     for tag in ("v1", "v2"):
         made.project.release(tag)
         made.deploy(tag)
     fill(host) if what == "bytes" else take_inodes(host)
+    assert made.fab("status").code == 0
     ended = made.fab("rollback:v1")
     assert ended.code == 0, ended.text
     assert made.live() == ["v1"]
@@ -108,4 +110,11 @@ def test_rollback_with_nothing_left(small: Callable[[str, str], Fleet], what: st
     assert made.live() == ["v1"]
     again = made.fab("rollback:v2")
     assert again.code == 0, again.text
+    assert "probe" in again.steps("web-1")
     assert made.live() == ["v2"]
+    bare = made.fab("rollback")
+    assert bare.code == 1, bare.text
+    assert "v1-" in bare.problems  # rolled away from, and so marked
+    assert made.fab("rollback:v1").code == 0
+    assert made.live() == ["v1"]
+    assert made.fab("status").code == 0

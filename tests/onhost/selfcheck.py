@@ -188,7 +188,8 @@ def check_conversation():
         assert facts["current"] == ONE
         assert talk.ask("prune", keep=5)["error"]["kind"] == "refused"
         assert talk.ask("lock", holder={"by": "o", "run": "r"})["ok"]
-        assert talk.ask("ready", release=ONE)["error"]["step"] == "verify"
+        (problem,) = talk.ask("ready", release=ONE)["problems"]
+        assert problem["mends"], problem
         assert talk.ask("nonsense")["error"]["kind"] == "refused"
         assert talk.ask("unlock")["ok"]
         talk.end()

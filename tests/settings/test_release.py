@@ -216,4 +216,4 @@ def test_once_is_refused_where_hosts_do_not_stand_together() -> None:
     text = "deploy: {app: shop, python: '3.11', hooks: {prepare: {run: make, once: true}}}"
     with pytest.raises(Refused) as caught:
         release_from_text(text, "fabric.yaml")
-    assert "hooks.prepare.once: only before_activate and after_activate" in str(caught.value)
+    assert "hooks.prepare.once: only migrations, before_activate, after_activate" in str(caught.value)

@@ -182,8 +182,10 @@ def prepared(address: Address, config: Config | None) -> Connection:
     identity: dict[str, Any] = {}
     if address.identity:
         identity = {"key_filename": address.identity, "look_for_keys": False, "allow_agent": False}
+    # A copy: Connection writes into its Config, and while one thread does, the others find it empty.
+    own = config.clone() if config is not None else None
     connection = Connection(
-        address.host, user=address.user, port=address.port, config=config, connect_kwargs=deadlines | identity
+        address.host, user=address.user, port=address.port, config=own, connect_kwargs=deadlines | identity
     )
     for hop in hops(connection):  # Fabric hands no deadline on to the gateways that it makes from ssh_config
         hop.connect_timeout = int(max(1, address.connect_s))

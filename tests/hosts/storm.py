@@ -78,6 +78,7 @@ class Storm:
                 host.name: host.current for host in self.made.hosts
             }
             return
+        assert ended.code in (0, 1, 3, 4, 5, 130), ended.text
         for host in self.made.hosts:
             word = ended.outcomes[host.name]
             if word == "live":

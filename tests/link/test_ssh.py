@@ -300,3 +300,27 @@ def test_closing_between_two_tries_is_the_end_of_them() -> None:
         time.sleep(2.5)
     assert ended == ["closed"]
     assert len(came) == tries < 3
+
+
+def test_connections_are_prepared_at_the_same_time_from_one_config() -> None:
+    """Fabric's Connection writes into its Config, which is empty for a moment then: each host gets a copy."""
+    config, failed = Config(), list[str]()
+
+    def prepare(number: int) -> None:
+        try:
+            for _ in range(20):
+                ssh.prepared(Address(f"127.0.1.{number}", connect_s=3, auth_s=4), config)
+        except AttributeError as error:
+            failed.append(str(error)[:80])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=prepare, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert failed == []

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Optional, cast
 
+from . import plain
 from .processes import boot_id, identify
 
 HOLDER_BYTES = 1024
@@ -37,7 +38,7 @@ class Lock:
 
     def take(self, holder: Dict[str, Any]) -> None:
         """Take it at once or not at all. Raises Busy with the holder."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = plain.open_file(self._path, os.O_RDWR | os.O_CREAT, ours=True)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -106,8 +107,7 @@ def _for_people(written: Dict[str, Any]) -> Dict[str, Any]:
 
 def _written(path: Path) -> Dict[str, Any]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
+        with open(plain.open_file(path), "rb") as file:
             value = json.loads(file.read(HOLDER_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError):
         value = None

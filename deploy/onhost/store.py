@@ -15,6 +15,7 @@ from typing import BinaryIO, Iterable, Iterator, List, Mapping
 
 from deploy.wire.names import Sha256
 
+from . import plain
 from .layout import Layout
 
 _FICLONE = 0x40049409
@@ -48,7 +49,7 @@ class Store:
             path = self.path(digest)
             if not path.exists():
                 continue
-            with open(path, "rb") as file:
+            with open(plain.open_file(path), "rb") as file:
                 wrong = hash_file(file) != digest
             if wrong:
                 path.unlink()
@@ -90,7 +91,7 @@ class Store:
         Content that does not match is removed, so that the next run asks for it again.
         """
         path = self.path(digest)
-        file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")  # noqa: SIM115 - handed out
+        file = open(plain.open_file(path), "rb")  # noqa: SIM115 - handed out
         try:
             if hash_file(file) != digest:
                 path.unlink()

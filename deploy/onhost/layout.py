@@ -113,9 +113,7 @@ class Layout:
                 continue  # root on a machine of somebody's own: a developer's container
             change = "chown root" if plain.others(about) else "chmod go-w"
             mend = "as root: %s '%s', or put ROOT elsewhere" % (change, above)
-            found.append(
-                "%s may be written by %s, who could put another folder in ROOT's place (%s)" % (above, who, mend)
-            )
+            found.append("%s may write in %s, and so put another folder in ROOT's place (%s)" % (who, above, mend))
         return found
 
     def _obstacles(self) -> List[str]:

@@ -172,10 +172,15 @@ class Line:
             return frame
 
     def _keep(self, frame: framing.Frame) -> None:
-        """Queue a frame once there is room: a host that says more than anybody takes is read no further."""
+        """Queue a frame once there is room: a host that says more than anybody takes is read no further.
+
+        Raises LinkLost where the line was given up meanwhile.
+        """
         with self._taken:
             while self._held > HELD_BYTES and self._lost is None:
                 self._taken.wait(0.25)
+            if self._lost is not None:
+                raise LinkLost(self._lost)
             self._held += len(frame.payload)
         self._frames.put(frame)
 

@@ -153,8 +153,7 @@ def _unpack(session: Session, manifest: Manifest, src: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
         if file.mode == "120000":
-            with session.store.open(file.sha256) as blob:
-                os.symlink(os.fsdecode(blob.read()), path)
+            os.symlink(os.fsdecode(session.store.read(file.sha256)), path)
         else:
             session.store.copy_to(file.sha256, path, 0o755 if file.mode == "100755" else 0o644)
 

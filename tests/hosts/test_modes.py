@@ -152,7 +152,8 @@ for path in dict.fromkeys(paths):
         attempt(path, "write", lambda: opened(path, os.O_WRONLY | os.O_APPEND))
         attempt(path, "write", lambda: opened(path, os.O_RDWR))
     attempt(path, "xattr", lambda: os.setxattr(path, "user.app", b"x"))
-    attempt(path, "chmod", lambda: os.chmod(path, 0o777, follow_symlinks=os.path.islink(path) is False))
+    if not os.path.islink(path):
+        attempt(path, "chmod", lambda: os.chmod(path, 0o777))
     attempt(path, "utime", lambda: os.utime(path, (0, 0), follow_symlinks=False))
     attempt(path, "rename", lambda: renamed(path))
 json.dump({path: [how for how in done if not (how == "flock" and os.path.isdir(path))] for path, done in found.items()},

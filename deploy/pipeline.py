@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy import closure
-from deploy.bundle import signature
+from deploy.bundle.acceptance import accept
 from deploy.bundle.contents import Bundle
+from deploy.bundle.listing import listed
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository, ResolvedTag
 from deploy.closure import plan
@@ -30,7 +31,7 @@ from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
 from deploy.link import here
 from deploy.link.open import opener
-from deploy.settings import Stage, operator_of, resolve_stage
+from deploy.settings import OperatorSettings, Stage, operator_of, resolve_stage
 from deploy.wire import names
 from deploy.wire.names import Sha256
 
@@ -50,14 +51,22 @@ class Request:
     dry: bool = False
     """Contact nobody: deploy only."""
 
+    def operator_settings(self) -> OperatorSettings:
+        """Every stage as the control machine's settings have it. Raises Refused."""
+        file = self.project / "fabric.yaml"
+        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        return operator_of(self.settings, text=text)
+
 
 def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = False, wait_s: float = 0) -> RunEnded:
     """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
     stage = _stage(request)
     repository = Repository(request.project)
     resolved = repository.resolve(tag or repository.tag_on_head())
-    signature.accept(repository, resolved, stage.tags, stage.allowed_signers)
+    signers = accept(repository, resolved, stage.trust)
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
+    if signers:
+        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(map(str, signers))}"))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
@@ -89,6 +98,7 @@ def releases(request: Request, emit: Emit) -> dict[str, Any]:
 def check(request: Request, emit: Emit) -> RunEnded:
     """Look at every host and say what stands in the way of a deploy. Changes nothing."""
     stage = _stage(request)
+    listed(stage.trust)  # raises where nobody could sign
     emit(RunStarted("check", stage.name, _names(stage)))
     emit(Notice(preflight.versions()))
     run = _run("check", request, stage, emit)
@@ -155,7 +165,8 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     Raises Refused where the closure is not closed.
     """
     stage = proof.aside(_stage(request))
-    lock = closure.check(closure.WorkTree(root), requirements, targets)
+    closed = closure.examine(closure.WorkTree(root), requirements, targets)
+    lock, host_needs = closed.lock, closure.host_needs(closed)
     manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
     emit(RunStarted("prove", stage.name, _names(stage)))
     run = _run("prove", request, stage, emit)
@@ -166,7 +177,7 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     def asked(phases: Phases) -> RunEnded:
         run.connect(phases, usable=False)
         phases.lock(stage.wait_s)
-        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, read))
+        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, host_needs, read))
         for name, one in found.items():
             for line in proof.tried(one.attempts):
                 emit(Notice(line, name))
@@ -186,7 +197,9 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     run.connect(phases)
     targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
     phases.lock(wait_s)
-    offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
+    offers = phases.everywhere(
+        "offer", lambda host: preflight.offered(host, manifest, targets[host.name], bundle.host_needs)
+    )
     sizes = manifest.sizes
 
     def stage_on(host: Host) -> dict[str, Any]:
@@ -228,10 +241,7 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) 
 
 
 def _stage(request: Request) -> Stage:
-    file = request.project / "fabric.yaml"
-    text = file.read_text(encoding="utf-8") if file.is_file() else None
-    settings = operator_of(request.settings, text=text)
-    return resolve_stage(settings, request.stage, project=request.project, hosts=request.hosts)
+    return resolve_stage(request.operator_settings(), request.stage, project=request.project, hosts=request.hosts)
 
 
 def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:

@@ -127,4 +127,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
 def flags_by_task() -> dict[str, set[str]]:
     """The long options of every task of the library, by the task's name."""
     contexts: list[Any] = cast("Any", namespace()).to_contexts()
-    return {context.name: {flag for flag in context.flags if flag.startswith("--")} for context in contexts}
+    return {
+        [context.name, *context.aliases][-1]: {flag for flag in context.flags if flag.startswith("--")}
+        for context in contexts
+    }

@@ -18,15 +18,15 @@ from deploy.wire import framing
 BEAT_EVERY_S = 5.0
 NOISE_CAP_BYTES = 1 << 20
 """A banner or a noisy .bashrc may write this much before the host program answers."""
+ANSWER_CAP_BYTES = 128 << 20
+"""A host may say this much, events and all, before it answers: twice the largest frame. Ours need a few MB."""
 COMPRESSES = 0.9
 """A blob travels compressed when that makes it at least a tenth smaller."""
 
 ANSWER_BYTES = 16 << 20
 """One frame of a host: the longest are lists of digests, 67 bytes each."""
-HELD_BYTES = 32 << 20
-"""What a host may say before anybody here takes it; then no more is read from it."""
-TOLD_BYTES, TOLD_TIMES = 64 << 20, 50_000
-"""What a host may tell between a question and its answer: a first deploy of 500 packages tells 3,000 events."""
+TOLD_TIMES = 50_000
+"""Events between a question and its answer: a first deploy of 500 packages tells 3,000."""
 
 PACKED_BYTES = 64 << 20
 """Compressed blobs kept for the other hosts of a run: 10,000 files of 56 MB cost 0.8 s of CPU each time."""
@@ -77,9 +77,8 @@ class Line:
         self._silence_s = silence_s
         self._greeting_s = greeting_s
         self._frames: queue.Queue[framing.Frame | None] = queue.Queue()
-        self._held = 0
-        self._taken = threading.Condition()
         self._heard_at = time.monotonic()
+        self._unanswered_bytes = 0
         self._lost: str | None = None
         self._next_step = ""
         self._sending = threading.Lock()
@@ -138,18 +137,14 @@ class Line:
 
     def _answer(self, on_event: OnEvent) -> dict[str, Any]:
         self.counters.round_trips += 1
-        told = 0
         for _ in range(TOLD_TIMES):
-            frame = self._take(None)
-            told += len(frame.payload)
             try:
-                value = frame.json(ANSWER_BYTES)
+                value = self._take(None).json(ANSWER_BYTES)
             except framing.BadFrame as error:
                 raise self._gone(str(error)) from error
             if value.get("t") == "answer":
+                self._unanswered_bytes = 0
                 return value
-            if told > TOLD_BYTES:
-                break
             on_event(value)
         raise self._gone("the host tells without end and answers nothing")
 
@@ -166,23 +161,7 @@ class Line:
                 continue
             if frame is None:
                 raise self._gone(self._lost or "the line ended")
-            with self._taken:
-                self._held -= len(frame.payload)
-                self._taken.notify()
             return frame
-
-    def _keep(self, frame: framing.Frame) -> None:
-        """Queue a frame once there is room: a host that says more than anybody takes is read no further.
-
-        Raises LinkLost where the line was given up meanwhile.
-        """
-        with self._taken:
-            while self._held > HELD_BYTES and self._lost is None:
-                self._taken.wait(0.25)
-            if self._lost is not None:
-                raise LinkLost(self._lost)
-            self._held += len(frame.payload)
-        self._frames.put(frame)
 
     def _gone(self, why: str) -> LinkLost:
         self._lost = self._lost or why
@@ -216,7 +195,7 @@ class Line:
             while True:
                 for frame in decoder.feed(rest):
                     if frame.kind != framing.BEAT:
-                        self._keep(frame)
+                        self._frames.put(frame)
                 rest = self._receive()
                 if not rest:
                     return self._lose(self._why_ended())
@@ -227,6 +206,9 @@ class Line:
         data = self._pipe.receive(framing.PIECE)
         self.counters.bytes_received += len(data)
         self._heard_at = time.monotonic()
+        self._unanswered_bytes += len(data)
+        if self._unanswered_bytes > ANSWER_CAP_BYTES:
+            raise LinkLost(f"the host wrote more than {ANSWER_CAP_BYTES} bytes without an answer")
         return data
 
     def _skip_noise(self, nonce: str) -> bytes | None:

@@ -5,6 +5,7 @@ from deploy.settings.declared import OperatorSettings
 from deploy.settings.operator import operator_of
 from deploy.settings.release import ReleaseSettings, release_from_text, release_of
 from deploy.settings.stage import Deadlines, HostSettings, Stage, resolve_stage, stage_name
+from deploy.settings.trust import Trust
 
 __all__ = [
     "Command",
@@ -14,6 +15,7 @@ __all__ = [
     "OperatorSettings",
     "ReleaseSettings",
     "Stage",
+    "Trust",
     "operator_of",
     "release_from_text",
     "release_of",

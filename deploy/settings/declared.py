@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.errors import Refused
 from deploy.settings.commands import Command, overlay_health
+from deploy.settings.trust import Trust
 
 SANDBOX = "sandbox"
 
@@ -51,8 +52,7 @@ class Declared:
     layer: Layer
     groups: Mapping[str, Layer]
     hosts: Mapping[str, Layer]
-    tags: str
-    allowed_signers: str | None
+    trust: Trust
     wait_s: float
 
 

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from deploy import pipeline
-from deploy.closure import lockfile, plan
+from deploy.closure import HostNeed, lockfile, plan
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
@@ -22,7 +23,7 @@ from deploy.link.local import LocalPipe
 from deploy.link.pipe import Pipe
 from deploy.onhost import history, journal
 from deploy.onhost.layout import Layout, remove_tree
-from deploy.settings import Command, Deadlines, Health, HostSettings, Stage
+from deploy.settings import Command, Deadlines, Health, HostSettings, Stage, Trust
 from deploy.wire import framing
 from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
 from deploy.wire.names import Sha256
@@ -39,6 +40,7 @@ class Bundle:
 
     manifest: Manifest
     blobs: dict[str, bytes]
+    host_needs: tuple[HostNeed, ...] = ()
 
     def read(self, digest: str) -> bytes:
         """Give the bytes behind a digest."""
@@ -91,6 +93,18 @@ class CutPipe:
         self.inner.close()
 
 
+class SlowPipe(LocalPipe):
+    """A line that takes only so many bytes a second."""
+
+    def __init__(self, line: str, bytes_a_second: int) -> None:
+        super().__init__(line)
+        self._piece = bytes_a_second // 10
+
+    def send(self, data: memoryview) -> int:
+        time.sleep(0.1)
+        return super().send(data[: self._piece])
+
+
 @dataclass
 class Fleet:
     """Hosts that are folders, and the runs made on them."""
@@ -101,6 +115,8 @@ class Fleet:
     keep: int = 5
     before_reopening: Callable[[str], None] | None = None
     """Called with the name of a host whose line was cut, before the run reaches it again; may raise LinkLost."""
+    bytes_a_second: int = 0
+    """How slow lines are; 0 is as fast as they can."""
 
     def root(self, name: str) -> Path:
         return self.folder / name
@@ -129,7 +145,7 @@ class Fleet:
     def stage(self, names: tuple[str, ...] = (), **other: Any) -> Stage:
         """The operator's settings."""
         hosts = tuple(replace(self._host(name), **other) for name in names or self.names)
-        return Stage("test", hosts, "any", None, 0.0)
+        return Stage("test", hosts, Trust(), 0.0)
 
     def _host(self, name: str) -> HostSettings:
         health = Health(command=Command(WELL, 30.0), successes=1, timeout_s=0.3, interval_s=0.05)
@@ -150,7 +166,7 @@ class Fleet:
                 return CutPipe(LocalPipe(line), to_cut.pop(host.name))
             if self.before_reopening and host.name in (cuts or {}):
                 self.before_reopening(host.name)
-            return LocalPipe(line)
+            return SlowPipe(line, self.bytes_a_second) if self.bytes_a_second else LocalPipe(line)
 
         return FleetRun(
             verb, stage, self.events.append, operator="tester", program=(program.data, program.sha256),
@@ -210,7 +226,7 @@ def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
     for name in hosts.names:
         (hosts.root(name) / "shared/runs").write_text("v1\n")
     hosts.events.clear()
-    hosts.before_reopening = None
+    hosts.before_reopening, hosts.bytes_a_second = None, 0
     return hosts
 
 

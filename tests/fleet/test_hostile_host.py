@@ -26,7 +26,7 @@ from deploy.report import answers, tables
 from deploy.report.live import Live
 from deploy.report.plain import Plain
 from deploy.report.records import Records
-from deploy.settings import Deadlines, HostSettings, Stage
+from deploy.settings import Deadlines, HostSettings, Stage, Trust
 from deploy.wire import framing
 
 EVIL = (
@@ -102,7 +102,7 @@ class Liar:
 
 def stage_of(*names: str) -> Stage:
     """Hosts of a stage."""
-    return Stage("test", tuple(_host(name) for name in names), "any", None, 0.0)
+    return Stage("test", tuple(_host(name) for name in names), Trust(), 0.0)
 
 
 def _host(name: str) -> HostSettings:
@@ -267,9 +267,8 @@ def test_endless_events_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_flood_does_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gigabyte on offer is read no further than what may wait, and what may be told."""
-    monkeypatch.setattr(lines, "HELD_BYTES", 1 << 20)
-    monkeypatch.setattr(lines, "TOLD_BYTES", 4 << 20)
+    """A gigabyte on offer is read no further than what may be told before an answer."""
+    monkeypatch.setattr(lines, "ANSWER_CAP_BYTES", 4 << 20)
     piece = framing.pack(framing.JSON, json.dumps({"t": "event", "step": "x", "detail": "y" * 100_000}).encode())
 
     def say(_: str) -> Iterator[bytes]:
@@ -282,7 +281,7 @@ def test_a_flood_does_not_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         tracemalloc.stop()
     assert ended is not None
-    assert "tells without end" in "\n".join(ended.problems)
+    assert "without an answer" in "\n".join(ended.problems)
     assert liar.given < 16 << 20
     assert most < 64 << 20
 

@@ -145,13 +145,13 @@ for path in dict.fromkeys(paths):
     found[path] = []
     attempt(path, "read", lambda: os.listdir(path) if os.path.isdir(path) else opened(path, os.O_RDONLY))
     attempt(path, "flock", lambda: os.path.isdir(path) or flock(path))
-    if os.path.isdir(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         attempt(path, "make", lambda: made(path))
         attempt(path, "link", lambda: linked(path))
     else:
         attempt(path, "write", lambda: opened(path, os.O_WRONLY | os.O_APPEND))
         attempt(path, "write", lambda: opened(path, os.O_RDWR))
-    attempt(path, "xattr", lambda: os.setxattr(path, "user.app", b"x"))
+    attempt(path, "xattr", lambda: os.setxattr(path, "user.app", b"x", follow_symlinks=False))
     if not os.path.islink(path):
         attempt(path, "chmod", lambda: os.chmod(path, 0o777))
     attempt(path, "utime", lambda: os.utime(path, (0, 0), follow_symlinks=False))

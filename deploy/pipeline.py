@@ -1,7 +1,7 @@
 """The table of contents: what each command does, in order. Decides nothing that a part below could decide.
 
-deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate, confirm -> prune
-rollback  connect, lock -> find each host's target, verify it everywhere -> gate -> activate, confirm
+deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate in waves, confirm -> prune
+rollback  connect, lock -> find each host's target, verify it everywhere -> gate -> activate in waves, confirm
 prove     check -> connect, lock -> offer, send, stage everywhere in a ROOT for proof -> empty it
 """
 
@@ -24,6 +24,7 @@ from deploy.closure import plan
 from deploy.errors import ExitCode, Refused
 from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarted
 from deploy.fleet import preflight, proof, survey
+from deploy.fleet.activation import live_outcome
 from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, next_steps
 from deploy.fleet.phases import Phases
@@ -47,6 +48,8 @@ class Request:
     stage: str | None
     hosts: tuple[str, ...] | None
     operator: str
+    job: str = ""
+    """The CI job that asks, as an address to look at."""
     fabric_config: Any = None
     dry: bool = False
     """Contact nobody: deploy only."""
@@ -58,7 +61,20 @@ class Request:
         return operator_of(self.settings, text=text)
 
 
-def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = False, wait_s: float = 0) -> RunEnded:
+def begin(verb: str, request: Request, emit: Emit, **named: Any) -> FleetRun:
+    """Resolve the stage of a command that is no deploy, and make its run on the hosts. Raises Refused."""
+    return _run(verb, request, _stage(request), emit, **named)
+
+
+def deploy(
+    request: Request,
+    tag: str | None,
+    emit: Emit,
+    *,
+    restage: bool = False,
+    skip_unreachable: bool = False,
+    wait_s: float = 0,
+) -> RunEnded:
     """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
     stage = _stage(request)
     repository = Repository(request.project)
@@ -70,16 +86,19 @@ def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = Fal
     for notice in repository.notices(resolved):
         emit(Notice(notice))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
-        run = _run("deploy", request, stage, emit, tag=resolved.tag, release=bundle.manifest.release_id)
+        named = {"tag": resolved.tag, "release": bundle.manifest.release_id}
+        run = _run("deploy", request, stage, emit, skip_unreachable=skip_unreachable, **named)
         return run.guard(lambda phases: _deploy(run, phases, bundle, restage=restage, wait_s=wait_s or stage.wait_s))
 
 
-def rollback(request: Request, tag: str | None, emit: Emit, *, wait_s: float = 0) -> RunEnded:
+def rollback(
+    request: Request, tag: str | None, emit: Emit, *, skip_unreachable: bool = False, wait_s: float = 0
+) -> RunEnded:
     """Point every host back at an earlier release; needs nothing but SSH. None: each host's newest good one before."""
     stage = _stage(request)
     _tag_name(tag)
     emit(RunStarted("rollback", stage.name, _names(stage), tag))
-    run = _run("rollback", request, stage, emit, tag=tag)
+    run = _run("rollback", request, stage, emit, tag=tag, skip_unreachable=skip_unreachable)
     return run.guard(lambda phases: _rollback(run, phases, tag, wait_s=wait_s or stage.wait_s))
 
 
@@ -138,27 +157,6 @@ def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
     return run.guard(asked)
 
 
-def prune(request: Request, emit: Emit) -> RunEnded:
-    """Delete old releases and what only they needed."""
-    stage = _stage(request)
-    emit(RunStarted("prune", stage.name, _names(stage)))
-    run = _run("prune", request, stage, emit)
-
-    def asked(phases: Phases) -> RunEnded:
-        run.connect(phases)
-        phases.lock(stage.wait_s)
-        pruned = phases.everywhere("prune", lambda host: host.prune())
-        outcomes = [
-            HostOutcome(
-                name, Outcome.ANSWERED, f"releases deleted: {len(found['pruned'])}, in use: {len(found['in_use'])}"
-            )
-            for name, found in pruned.items()
-        ]
-        return run.ended(outcomes, f"pruned {_count(phases.hosts)}", code=ExitCode.OK)
-
-    return run.guard(asked)
-
-
 def prove(request: Request, root: Path, requirements: str, targets: Sequence[str], emit: Emit) -> RunEnded:
     """Build and install the working tree's closure on every host of the stage, beside what is live; nothing stays.
 
@@ -207,12 +205,10 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
         return host.stage()
 
     phases.everywhere("stage", stage_on, detail=release)
-    answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings))
+    answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings), run.strategy)
     phases.prune()
-    outcomes = [_live(host, release, answers[host.name]) for host in phases.hosts]
-    return run.ended(
-        outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=_undo(run, answers, "rollback")
-    )
+    outcomes = [live_outcome(host, release, answers[host.name]) for host in phases.hosts]
+    return run.ended(outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=run.undo(answers))
 
 
 def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) -> RunEnded:
@@ -229,15 +225,15 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) 
         if any(row["release"] == targets[host.name] and row["bad"] for row in host.facts["releases"]):
             run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))
     ready = phases.everywhere("verify", lambda host: host.ready(targets[host.name]))
-    answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()})
-    outcomes = [_live(host, targets[host.name], answers[host.name]) for host in phases.hosts]
+    answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()}, run.strategy)
+    outcomes = [live_outcome(host, targets[host.name], answers[host.name]) for host in phases.hosts]
     tags = sorted({names.tag_of(names.parse_release_id(release)) for release in targets.values()})
     if len(tags) == 1:
         verdict, next_step = f"{tags[0]} is live on {_count(phases.hosts)}", ""
     else:
         verdict = f"every host is back on its own release before, and they DIFFER: {', '.join(tags)}"
         next_step = f"fab releases {run.where}  # shows which tag all of them have; then fab rollback:TAG"
-    return run.ended(outcomes, verdict, next_step=next_step, undo=_undo(run, answers, "deploy"))
+    return run.ended(outcomes, verdict, next_step=next_step, undo=run.undo(answers))
 
 
 def _stage(request: Request) -> Stage:
@@ -251,6 +247,7 @@ def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) ->
         stage,
         emit,
         operator=request.operator,
+        job=request.job,
         program=(program.data, program.sha256),
         open_pipe=opener(request.fabric_config, dry=request.dry),
         narrowed=request.hosts is not None,
@@ -274,22 +271,6 @@ def _packed(emit: Emit, repository: Repository, resolved: ResolvedTag, store: st
     emit(FleetStep("check and pack", "done", detail, time.monotonic() - began))
     with bundle:
         yield bundle
-
-
-def _live(host: Host, release: str, answer: Mapping[str, Any]) -> HostOutcome:
-    came_from = answer["from"]
-    before = "it was live before" if came_from == release else f"before: {came_from or 'nothing'}"
-    return HostOutcome(host.name, Outcome.LIVE, f"{release}, live: {answer['proof']}; {before}")
-
-
-def _undo(run: FleetRun, answers: Mapping[str, Mapping[str, Any]], verb: str) -> str:
-    """The command that takes it back on the hosts that moved: by tag, and only where one tag takes them all back."""
-    moved = {name: answer["from"] for name, answer in answers.items() if answer["from"] != answer["release"]}
-    tags = {names.tag_of(names.parse_release_id(release)) if release else None for release in moved.values()}
-    if len(tags) != 1 or None in tags:
-        return ""
-    where = run.where if len(moved) == len(answers) else f"--stage {run.stage.name} --hosts {','.join(moved)}"
-    return f"fab {verb}:{tags.pop()} {where}"
 
 
 def _tag_name(tag: str | None) -> None:

@@ -109,12 +109,16 @@ def _by_name(check: Check) -> Check:
 
 def _error(value: Any) -> bool:
     told = {"kind": _text, "next?": _text, "log?": _each(_text), "current?": _or_none(_release)}
-    told |= {"switched?": _flag, "holder?": _or_none(_holder)}
-    locked = isinstance(value, dict) and cast("dict[str, Any]", value).get("kind") == "locked"
-    return _fields("error", value, told if locked else {**told, "step": _text, "cause": _text})
+    told |= {"switched?": _flag, "holder?": _or_none(_holder), "freeze?": _or_none(_freeze)}
+    theirs = isinstance(value, dict) and cast("dict[str, Any]", value).get("kind") in ("locked", "frozen")
+    return _fields("error", value, told if theirs else {**told, "step": _text, "cause": _text})
 
 
 _holder = _like("lock", **{"by?": _text, "verb?": _text, "run?": _text, "since?": _time})
+_freeze = _like(
+    "freeze",
+    **{"by?": _or_none(_text), "reason?": _or_none(_text), "since?": _or_none(_time), "until?": _or_none(_time)},
+)
 _row = _like(
     "release",
     release=_release, tag=_text, commit=_or_none(_text), state=_text, bad=_flag, seq=_count, live_seq=_count,
@@ -128,6 +132,7 @@ _facts = _like(
         "current": _or_none(_release), "previous": _or_none(_release), "releases": _each(_row),
         "pending": _each(_text), "lock?": _or_none(_holder), "free_bytes?": _count, "free_inodes?": _or_none(_count),
         "machine_id?": _text, "rollback_candidates?": _each(_release), "lease?": _or_none(_lease), "landlock?": _count,
+        "freeze?": _or_none(_freeze),
     },
 )  # fmt: skip
 _failure = _like("failure", **{"step": _text, "cause": _text, "next?": _text, "log?": _each(_text)})
@@ -143,7 +148,7 @@ _ANSWERS: Mapping[str, Mapping[str, Check]] = {
     "return": _switched,
     "probe": {"live": _or_none(_text), "well": _flag},
     "verify": {"differences": _by_name(_each(_text))},
-    "prune": {"pruned": _each(_text), "in_use": _each(_text)},
+    "prune": {"pruned": _each(_text)},
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from deploy.errors import Refused
 from deploy.settings.commands import Command, overlay_health
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
 from deploy.settings.trust import Trust
 
 SANDBOX = "sandbox"
@@ -54,6 +55,7 @@ class Declared:
     hosts: Mapping[str, Layer]
     trust: Trust
     wait_s: float
+    waves: Strategy = ALL_AT_ONCE
 
 
 @dataclass(frozen=True)

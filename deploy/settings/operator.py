@@ -14,6 +14,7 @@ from deploy.settings.roots import root_problems
 from deploy.settings.schema import DEADLINE_KEYS
 from deploy.settings.section import NAME, USER, Section, did_you_mean, plain
 from deploy.settings.stage import anchored_store, check_stage
+from deploy.settings.strategy import strategy_of, strategy_part
 from deploy.settings.trust import Trust, trust_part
 from deploy.settings.yaml_text import BadYaml, load
 
@@ -88,6 +89,7 @@ def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer],
         hosts=of("host"),
         trust=Trust(**{**app.trust, **own.trust}),
         wait_s=wait_s or 0.0,
+        waves=strategy_of(app.waves, own.waves),
     )
 
 
@@ -97,10 +99,11 @@ class _Fleet:
 
     trust: Mapping[str, Any] = field(default_factory=dict[str, Any])
     wait_s: float | None = None
+    waves: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _fleet(section: Section) -> _Fleet:
-    return _Fleet(trust_part(section), section.seconds("wait_s", zero=True))
+    return _Fleet(trust_part(section), section.seconds("wait_s", zero=True), strategy_part(section.section("waves")))
 
 
 def _layer(place: Place) -> Layer:

@@ -12,6 +12,7 @@ from deploy.settings.commands import Command, Health, health_of
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
 from deploy.settings.sandbox_hosts import sandbox_layers
 from deploy.settings.section import did_you_mean
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
 from deploy.settings.trust import Trust, trust_problems
 from deploy.wire import commands
 
@@ -73,6 +74,7 @@ class Stage:
     wait_s: float
     vendor_store: str = ""
     """An absolute folder, an address, or nothing."""
+    waves: Strategy = ALL_AT_ONCE
 
 
 def resolve_stage(
@@ -98,7 +100,8 @@ def resolve_stage(
         raise refused(f"stage {declared.name}", problems)
     chosen = _narrowed(declared.name, [_anchored(host, project) for host in found], hosts, groups)
     store = anchored_store(settings.vendor_store, project)
-    return Stage(declared.name, chosen, declared.trust.anchored(project), declared.wait_s, store)
+    trust = declared.trust.anchored(project)
+    return Stage(declared.name, chosen, trust, declared.wait_s, store, declared.waves)
 
 
 def anchored_store(store: str, project: Path) -> str:

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.events import Emit, HostStep, StepState
+from deploy.fleet import shape
 from deploy.link.line import Counters, Line, Packing
 from deploy.link.pipe import LinkLost, Pipe
 from deploy.settings import HostSettings
+
+STEP_CHARS, DETAIL_CHARS = 300, 10_000
+"""Of one event, in memory and in the log of a run; a host cuts details to 2,000 by itself."""
 
 Opener = Callable[[HostSettings, str], Pipe]
 """Makes the pipe that starts the given exec line on a host, once it is opened."""
@@ -80,7 +84,11 @@ class Contact:
     def ask(self, op: str, /, **fields: Any) -> dict[str, Any]:
         """Put one request. Raises LinkLost."""
         granted = {} if self.seq is None or op in ("hello", "resume") else {"seq": self.seq}
-        return self.line.ask(op, self._on_event, **granted, **fields)
+        return _believed(op, self.line.ask(op, self._on_event, **granted, **fields))
+
+    def blobs(self, contents: list[tuple[str, Callable[[], bytes]]], on_sent: Callable[[int], None]) -> dict[str, Any]:
+        """Send blobs. Raises LinkLost."""
+        return _believed("blobs", self.line.blobs(contents, on_sent, self._run.packing))
 
     def holder(self) -> dict[str, Any]:
         """What the lock says of its holder."""
@@ -142,7 +150,16 @@ class Contact:
         self._emit(HostStep(self._settings.name, "reconnect", state, detail, time.monotonic() - began))
 
     def _on_event(self, value: Mapping[str, Any]) -> None:
-        data: dict[str, Any] = value.get("data") or {}
-        state: StepState = value.get("state", "done")
-        step, detail = str(value.get("step")), str(value.get("detail") or "")
-        self._emit(HostStep(self._settings.name, step, state, detail, float(data.get("elapsed_s") or 0.0), data))
+        data = shape.flat(value.get("data"))
+        said = str(value.get("state"))
+        state: StepState = said if said in ("started", "failed", "warned") else "done"
+        step, detail = str(value.get("step"))[:STEP_CHARS], str(value.get("detail") or "")[:DETAIL_CHARS]
+        self._emit(HostStep(self._settings.name, step, state, detail, shape.seconds(data.get("elapsed_s")), data))
+
+
+def _believed(op: str, answer: dict[str, Any]) -> dict[str, Any]:
+    try:
+        shape.checked(op, answer)
+    except shape.Misshapen as error:
+        raise LinkLost(f"{error}: it does not speak as the host program does") from error
+    return answer

@@ -112,9 +112,8 @@ class Host:
             sent += size
             self.emit(HostBytes(self.name, sent, total))
 
-        line = self._contact.line
         try:
-            answer = line.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent, self.run.packing)
+            answer = self._contact.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent)
         except LinkLost as error:
             raise HostFailed(self._lost("send", error)) from error
         except DeployError as error:  # the bytes cannot be had on this side

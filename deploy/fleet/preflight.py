@@ -41,6 +41,8 @@ def offered(host: Host, manifest: Manifest, target: int, host_needs: Sequence[Ho
             host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then run the same command again"
         )
     needed: list[Sha256] = answer["need"]
+    if not set(needed) <= set(manifest.sizes):
+        raise _failed(host, "preflight", "the host asks for files that the release does not have", "look at the host")
     return needed
 
 
@@ -132,9 +134,10 @@ def facts_line(host: Host) -> str:
     facts = host.facts
     free = f", {facts['free_bytes'] >> 20} MB free" if "free_bytes" in facts else ""
     pending = f"; pending: {host.pending}" if host.pending else ""
+    confined = "" if facts.get("landlock", 1) else ", no Landlock: builds may read and write what its user may"
     frozen = f"; {freeze_in_words(facts['freeze'])}" if facts.get("freeze") else ""
     return (
-        f"python {facts['python']}, {facts['platform']}, user {facts['user']}{free}, "
+        f"python {facts['python']}, {facts['platform']}, user {facts['user']}{free}{confined}, "
         f"live: {facts['current'] or 'nothing'}{pending}{frozen}"
     )
 

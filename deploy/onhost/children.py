@@ -21,12 +21,14 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 from . import seal
 from .journal import Journal, Record
 from .processes import Process, boot_id, children_of, describe, identify, kill, session_of
+from .secret import revealed
 from .watch import Watch
 
 OUTPUT_CAP_BYTES = 4 * 1024 * 1024
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 16 * 1024
-_GAP = "\n[...]\n"
+CUT = "\n[...]\n"
+"""Stands in an output for what was left out between head and tail."""
 _TICK_S = 0.02
 ENDING_S = 5.0
 """How long the end of what was killed may take; timeout(1) ends by itself what another user's rights protect."""
@@ -70,7 +72,7 @@ class Finished:
     @property
     def cut(self) -> bool:
         """Whether something is missing between head and tail of the output."""
-        return _GAP in self.output
+        return CUT in self.output
 
     @property
     def ok(self) -> bool:
@@ -177,7 +179,7 @@ class Children:
         spec = {
             "argv": list(command.argv),
             "cwd": command.cwd,
-            "env": dict(command.env),
+            "env": {name: revealed(value) for name, value in command.env.items()},
             "sealed": command.sealed,
             "network_namespace": command.network_namespace,
             "watch": watch.theirs.fileno() if watch else None,
@@ -222,7 +224,7 @@ def _output(log: int) -> str:
     if size <= HEAD_BYTES + TAIL_BYTES:
         data = os.pread(log, size, 0)
     else:
-        data = os.pread(log, HEAD_BYTES, 0) + _GAP.encode("ascii") + os.pread(log, TAIL_BYTES, size - TAIL_BYTES)
+        data = os.pread(log, HEAD_BYTES, 0) + CUT.encode("ascii") + os.pread(log, TAIL_BYTES, size - TAIL_BYTES)
     return data.decode("utf-8", "replace").replace("\0", "")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import canonical_name
 
-from . import envs, marker, toolchain, venvs
+from . import envs, landlock, marker, toolchain, venvs
 from .install import install
 from .layout import remove_tree
 from .sealed import Sealer, open_sealer
@@ -20,7 +20,7 @@ from .session import Session
 from .wheels import Wheels, wheel_keys
 
 Entry = Dict[str, Any]
-_OF_THE_PACKAGES = ("packages", "wheels", "build_wheels", "sealed", "attempts")
+_OF_THE_PACKAGES = ("packages", "wheels", "build_wheels", "sealed", "landlock", "attempts")
 """What is known of installed packages, kept with them and with each release that links to them."""
 
 
@@ -57,6 +57,7 @@ def give(session: Session, manifest: Manifest, target: Target, work: Path) -> Tu
     wheels = Wheels(session, target, dict(manifest.archives), sealer)
     installed = wheels.all_of(target.install)
     proof = dict(install(session, sealer, venv, target, installed), built=wheels.built, sealed=wheels.seal())
+    proof["landlock"] = landlock.abi()
     proof["attempts"] = wheels.attempts()
     proof["build_wheels"] = wheels.other_than(target.install)
     proof["provenance"] = _provenance(target, proof["wheels"])

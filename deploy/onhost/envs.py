@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Optional, Set
 
 from deploy.wire.manifest import Target, canonical
 
-from . import inventory
+from . import inventory, plain
 from .layout import Layout, read_json, remove_tree, sync_filesystem, write_durably
 from .toolchain import key as toolchain_key
 from .wheels import interpreter, wheel_keys
@@ -85,7 +85,7 @@ def capture(layout: Layout, key: str, venv: Path, before: Set[str], facts: Dict[
         kept = entry / "files" / path
         kept.parent.mkdir(parents=True, exist_ok=True)
         mode = 0o555 if os.stat(venv / path).st_mode & 0o100 else 0o444
-        kept.write_bytes((venv / path).read_bytes().replace(prefix, _PLACE))
+        kept.write_bytes(plain.read(venv / path).replace(prefix, _PLACE))
         kept.chmod(mode)
     inventory.take_write_bits(entry)
     os.chmod(entry, 0o755)
@@ -148,7 +148,7 @@ def baked(venv: Path, before: Set[str]) -> List[str]:
             if name != "RECORD" and not os.path.islink(path) and _holds(path, prefix):
                 found.append(os.path.relpath(path, venv))
     for path in _added(venv, before):
-        data = (venv / path).read_bytes()
+        data = plain.read(venv / path)
         # A script names the prefix in its first line (or pip's two-line form of it); replacing text is safe there only.
         if prefix in data and (b"\0" in data or not path.startswith("bin/")):
             found.append(path)
@@ -160,8 +160,7 @@ def _added(venv: Path, before: Set[str]) -> List[str]:
 
 
 def _holds(path: str, text: bytes) -> bool:
-    with open(path, "rb") as file:
-        return text in file.read()
+    return text in plain.read(path)
 
 
 def _normalise_records(site: Path) -> None:

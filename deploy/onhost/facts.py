@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional
 from deploy.wire import states
 from deploy.wire.names import ReleaseId, tag_of
 
-from . import envs, freeze, journal, marker
+from . import envs, freeze, journal, landlock, marker
 from .history import History, fold, gone, rollback_candidates
 from .layout import Layout
 from .lock import holder_of
@@ -34,6 +34,7 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         "uid": os.geteuid(),
         "clock": round(time.time(), 3),
         "root": str(layout.root),
+        "landlock": landlock.abi(),
         "problems": layout.problems(),
     }
     if not layout.root.is_dir():

@@ -12,7 +12,6 @@ import math
 import os
 import pwd
 import shutil
-import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -22,15 +21,13 @@ from deploy.wire import commands
 from deploy.wire.commands import Hook
 from deploy.wire.manifest import Manifest
 
-from .children import Command, Finished, environment
+from . import plain
+from .children import CUT, Command, Finished, environment
 from .history import fold
-from .layout import Layout
-from .sealed import build_user, give_to_build_user, take_back
+from .layout import Layout, remove_tree
+from .sealed import build_user, confinement, give_to_build_user, take_back, work_folder
+from .secret import Secret, redact
 from .session import Session, StepFailed
-
-SECRET_FROM_CHARS = 4
-"""Shorter values of env_files (``1``, ``on``) are not redacted: they would blank out ordinary text."""
-
 
 ENV_FILE_MAX_BYTES = 1 << 20
 
@@ -163,89 +160,82 @@ def configured(
 ) -> Finished:
     """Run one command from settings inside a release; its output comes back with secrets redacted."""
     finished, secrets = unredacted(session, context, manifest, command)
-    return replace(finished, output=redact(finished.output, secrets))
+    return replace(finished, output=redact(finished.output, secrets, cut=CUT))
 
 
 def unredacted(
     session: Session, context: Context, manifest: Manifest, command: Configured
-) -> Tuple[Finished, Dict[str, str]]:
+) -> Tuple[Finished, Dict[str, Secret]]:
     """Run one command; its output as it is, and the secrets that must be taken out before anybody sees it."""
     folder = session.layout.release(manifest.release_id)
     secrets = env_file_values(session.layout, manifest.settings)
     env = _environment(session.layout, context, manifest, folder)
     env.update(secrets)
     words, uid, gid = _as_user(command, env)
-    finished = session.children().run(
-        Command(
-            words,
-            str(folder / "src"),
-            env,
-            command.timeout_s,
-            "hook",
-            command.label,
-            sealed=command.sealed,
-            uid=uid,
-            gid=gid,
-        )
+    run = Command(
+        words, str(folder / "src"), env, command.timeout_s, "hook", command.label, command.sealed, uid=uid, gid=gid
     )
+    finished = _sealed(session, run, folder) if command.sealed else session.children().run(run)
     return finished, secrets
 
 
-def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, str]:
+def _sealed(session: Session, command: Command, release: Path) -> Finished:
+    """Run a sealed command as builds are: HOME and TMPDIR of its own, no reading of shared/ or of this user's files.
+
+    ``prepare`` may write into ``src/``, as ever.
+    """
+    work = work_folder(session, "sealed")
+    try:
+        own = {"HOME": str(work / "home"), "TMPDIR": str(work / "tmp")}
+        write = [work, *([release / "src"] if command.label == "prepare" else [])]
+        confine = confinement(session.layout, write)
+        return session.children().run(replace(command, env={**command.env, **own}, confine=confine))
+    finally:
+        remove_tree(work)
+
+
+def env_file_values(layout: Layout, settings: Mapping[str, Any]) -> Dict[str, Secret]:
     """Read what ``env_files`` say, as data. A file that is not there gives nothing; names are relative to ROOT.
 
-    Raises StepFailed for anything but a plain file of text: the app's user may write below shared/, and must neither
-    hold up a deploy (a FIFO) nor have it read what only the deploy user may (a symbolic link).
+    Raises StepFailed for anything but a plain file of text that nobody but this user and root can change: whoever
+    writes there says which programs and libraries run as this user (PATH, LD_PRELOAD). A FIFO must not hold up a
+    deploy, nor a symbolic link have it read what only this user may.
     """
-    values: Dict[str, str] = {}
+    values: Dict[str, Secret] = {}
     for name in settings.get("env_files", []):
         path = layout.root / name
         try:
-            values.update(commands.parse_env_file(_plain_text(layout.root, name)))
+            found = commands.parse_env_file(_plain_text(layout.root, name))
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except UnicodeDecodeError as error:
-            raise StepFailed("env_files", "%s is not UTF-8 text" % path, "write it as UTF-8") from error
+        except UnicodeDecodeError:
+            # Its cause holds the whole file.
+            raise StepFailed("env_files", "%s is not UTF-8 text" % path, "write it as UTF-8") from None
         except OSError as error:
-            mend = "make it a plain file, no link on its path"
-            if error.errno == errno.EACCES:
-                mend = "let this user read it: chgrp and chmod 640, as for a file of shared/"
-            raise StepFailed("env_files", "%s: %s" % (path, error.strerror), mend) from error
+            mend = {
+                errno.EACCES: "let this user read it: chgrp and chmod 640, as for a file of shared/",
+                errno.EPERM: "as root: chown %s FILE && chmod g-w,o-w FILE; the same for its folder"
+                % plain.name_of(os.geteuid()),
+            }
+            advice = mend.get(error.errno or 0, "make it a plain file, no link on its path")
+            raise StepFailed("env_files", "%s: %s" % (path, error.strerror), advice) from error
+        values.update({key: Secret(value) for key, value in found.items()})
     return values
 
 
 def _plain_text(root: Path, name: str) -> str:
-    """Read a small regular file below ``root`` without following a link on the way (openat(2)). Raises OSError."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    """Read a small file below ``root`` without following a link on the way. Raises OSError."""
     *folders, last = PurePosixPath(name).parts
-    if ".." in folders:
-        raise OSError(errno.EINVAL, "leaves ROOT")
-    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for folder in folders:
-            if stat.S_ISLNK(os.stat(folder, dir_fd=at, follow_symlinks=False).st_mode):
-                raise OSError(errno.ELOOP, "%s is a symbolic link" % folder)
-            inner = os.open(folder, flags | os.O_DIRECTORY, dir_fd=at)
-            os.close(at)
-            at = inner
-        fd = os.open(last, flags | os.O_NONBLOCK, dir_fd=at)
-    finally:
-        os.close(at)
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        data = file.read(ENV_FILE_MAX_BYTES + 1)
-    if len(data) > ENV_FILE_MAX_BYTES:
-        raise OSError(errno.EFBIG, "larger than %d KiB" % (ENV_FILE_MAX_BYTES >> 10))
-    return data.decode("utf-8")
-
-
-def redact(text: str, secrets: Mapping[str, str]) -> str:
-    """Blank out every value of env_files, longest first."""
-    for value in sorted(set(secrets.values()), key=len, reverse=True):
-        if len(value) >= SECRET_FROM_CHARS:
-            text = text.replace(value, "[redacted]")
-    return text
+    top: Path = root
+    if folders[:1] == ["/"]:
+        top, folders = Path("/"), folders[1:]
+    with plain.folder(top, folders) as at:
+        with open(plain.open_file(last, at=at), "rb") as file:
+            for about, what in ((os.fstat(file.fileno()), "it"), (os.fstat(at), "its folder")):
+                who = plain.may_write(about)
+                if who:
+                    raise OSError(errno.EPERM, "%s may write %s, and so run commands as this user" % (who, what))
+            return plain.read_open(file, ENV_FILE_MAX_BYTES).decode("utf-8")
 
 
 def _environment(layout: Layout, context: Context, manifest: Manifest, folder: Path) -> Dict[str, str]:

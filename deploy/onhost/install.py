@@ -89,7 +89,7 @@ def compile_folder(sealer: Sealer, python: Path, folder: Path) -> None:
     Relative names keep the release's path out of the byte code, and unchecked hashes (PEP 552) keep it valid whatever
     the clock says; with it in place nothing is ever written into a release later.
     """
-    finished = sealer.run([str(python), "-I", "-S", "-c", _COMPILE, str(folder)], "compile", into=folder)
+    finished = sealer.run([str(python), "-I", "-S", "-c", _COMPILE, str(folder)], "compile", into=[folder])
     if not finished.ok:  # what does not compile is no reason: only compileall itself failing is
         raise StepFailed("compile", finished.cause(), "", finished.tail())
 

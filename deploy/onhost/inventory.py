@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import Any, Collection, Dict, Iterator, List, Tuple
 
+from . import plain
 from .store import hash_file
 
 Entry = List[Any]
@@ -14,7 +16,7 @@ Entry = List[Any]
 
 
 def take(folder: Path, *, leave_out: Collection[str] = ()) -> List[Entry]:
-    """List and hash all below ``folder``, sorted by path. Raises OSError, ValueError for devices, pipes and sockets."""
+    """List and hash all below ``folder``, sorted by path. Raises OSError, also for devices, pipes and sockets."""
     return [_entry(folder, path) for path in sorted(_walk(folder, "")) if path not in leave_out]
 
 
@@ -22,7 +24,7 @@ def differences(folder: Path, expected: List[Entry], *, leave_out: Collection[st
     """How ``folder`` differs from an inventory: at most 20 lines, empty where it does not."""
     try:
         found = {entry[0]: entry[1:] for entry in take(folder, leave_out=leave_out)}
-    except (OSError, ValueError) as error:
+    except OSError as error:
         return [str(error)]
     wanted: Dict[str, List[Any]] = {entry[0]: list(entry[1:]) for entry in expected}
     lines = ["missing: %s" % path for path in sorted(set(wanted) - set(found))]
@@ -62,12 +64,12 @@ def _entry(folder: Path, path: str) -> Entry:
     if stat.S_ISDIR(about.st_mode):
         return [path, "d", ""]
     if not stat.S_ISREG(about.st_mode):
-        raise ValueError("%s is neither a file, a folder nor a link" % full)
+        raise OSError(errno.EINVAL, "neither a file, a folder nor a link", full)
     kind, digest = _hash(full)
     return [path, kind, digest]
 
 
 def _hash(full: str) -> Tuple[str, str]:
-    with open(os.open(full, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+    with open(plain.open_file(full), "rb") as file:
         executable = os.fstat(file.fileno()).st_mode & 0o100
         return ("x" if executable else "f"), hash_file(file)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, cast
 
+from . import plain
 from .layout import sync_folder
 
 FORMAT = 1
@@ -30,7 +31,8 @@ class NewerFormat(Exception):
 def read(path: Path) -> List[Record]:
     """All whole records, oldest first. Raises NewerFormat."""
     try:
-        data = path.read_bytes()
+        with open(plain.open_file(path), "rb") as file:
+            data = file.read()
     except FileNotFoundError:
         return []
     records: List[Record] = []
@@ -63,7 +65,7 @@ class Journal:
         self._run = run
         self._seq = max([record["seq"] for record in self.records] or [0])
         new = not path.exists()
-        self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._fd = plain.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, ours=True)
         if new:
             os.fsync(self._fd)
             sync_folder(path.parent)

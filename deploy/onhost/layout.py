@@ -14,9 +14,11 @@ import shutil
 import stat
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, cast
+from typing import Any, Dict, List, Optional, cast
 
 from deploy.wire.names import ReleaseId, is_release_id, parse_release_id
+
+from . import plain
 
 MARKER = "release.json"
 PROOF = (".deploy", "prove")
@@ -39,6 +41,7 @@ class Layout:
         self.wheels = self.state / "store" / "wheels"
         self.envs = self.state / "store" / "envs"
         self.programs = self.state / "bin"
+        self.links = self.state / "links"
         self.tmp = self.state / "tmp"
 
     @property
@@ -56,29 +59,21 @@ class Layout:
         """Make the folders below an existing ROOT, with the modes of the contract whatever the umask is."""
         for folder, mode in (
             (self.releases, 0o755),
-            (self.shared, 0o750),
             (self.state, 0o711),
             (self.state / "store", 0o711),
             (self.files, 0o700),
             (self.wheels, 0o700),
             (self.envs, 0o755),
             (self.programs, 0o700),
+            (self.links, 0o700),
             (self.tmp, 0o711),
         ):
-            made = _make_folder(folder)
-            if folder != self.shared:
-                _set_mode(folder, mode)
-            elif made:  # an operator may have opened an older one for the app on purpose
-                self.open_to_app(folder, mode)
-
-    def open_to_app(self, folder: Path, mode: int) -> None:
-        """Give a new folder the mode and ROOT's own group, which is the app's: a new folder has its maker's."""
-        group = self.root.stat().st_gid
-        if folder.stat().st_gid != group:
-            # A deploy user who is not in that group cannot hand anything to it: the folder stays its own.
-            with contextlib.suppress(PermissionError):
-                os.chown(folder, -1, group)
-        folder.chmod(mode)
+            _make_folder(folder)
+            _set_mode(folder, mode)
+        _make_folder(self.shared, 0o700)
+        with plain.folder(self.root, ["shared"]) as made:
+            if plain.is_half_made(made):  # an operator may have opened another one for the app on purpose
+                plain.hand_to_group(made, self.root.stat().st_gid, 0o750)
 
     def empty(self) -> None:
         """Remove releases and stores of a ROOT for proof; lock and journal stay. Raises ValueError for any other."""
@@ -107,6 +102,19 @@ class Layout:
         if not found and self.releases.exists() and self.releases.stat().st_dev != self.root.stat().st_dev:
             found.append("%s is on another filesystem than %s" % (self.releases, self.root))
         return found + self._misled()
+
+    def exposed(self) -> List[str]:
+        """Which folders above ROOT somebody else could exchange ROOT in, with what mends it."""
+        found: List[str] = []
+        for above in self.root.parents:
+            about = os.stat(above)
+            who = plain.may_write(about)
+            if not who or (os.geteuid() == 0 and not about.st_mode & 0o022):
+                continue  # root on a machine of somebody's own: a developer's container
+            change = "chown root" if plain.others(about) else "chmod go-w"
+            mend = "as root: %s '%s', or put ROOT elsewhere" % (change, above)
+            found.append("%s may write in %s, and so put another folder in ROOT's place (%s)" % (who, above, mend))
+        return found
 
     def _obstacles(self) -> List[str]:
         """What lies where something of ours belongs."""
@@ -170,14 +178,12 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
-def _make_folder(folder: Path) -> bool:
+def _make_folder(folder: Path, mode: int = 0o755) -> None:
     try:
-        folder.mkdir(parents=True)
-        return True
+        folder.mkdir(mode, parents=True)
     except FileExistsError:
         if folder.is_symlink() or not folder.is_dir():
             raise
-        return False
 
 
 def _set_mode(path: Path, mode: int) -> None:
@@ -236,8 +242,7 @@ def unlink_if_there(path: Path) -> None:
 
 def read_json(path: Path) -> Dict[str, Any]:
     """Read one JSON object without following a link. Raises OSError, ValueError."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    with open(fd, "rb") as file:
+    with open(plain.open_file(path), "rb") as file:
         value = json.loads(file.read().decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("%s does not hold a JSON object" % path)  # noqa: TRY004 - the content is wrong
@@ -251,16 +256,22 @@ def remove_tree(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    for folder in _folders(path):
-        os.chmod(folder, 0o700)
+    _open_up(path)
     shutil.rmtree(path)
 
 
-def _folders(path: Path) -> Iterator[str]:
+def _open_up(path: Path) -> None:
+    """Give write bits back, so that all below can be removed; by descriptors, as rmtree itself goes.
+
+    Whoever owned what is below may still exchange a folder for a link.
+    """
     os.chmod(path, 0o700)
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            below = os.path.join(folder, name)
-            if not os.path.islink(below):
-                os.chmod(below, 0o700)
-                yield below
+    for _, folders, _, at in os.fwalk(path):
+        for name in folders:
+            with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+                fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+                try:
+                    if os.fstat(fd).st_mode & 0o700 != 0o700:
+                        os.chmod("/proc/self/fd/%d" % fd, 0o700)
+                finally:
+                    os.close(fd)

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Optional, cast
 
+from . import plain
 from .processes import boot_id, identify, up_s
 
 HOLDER_BYTES = 1024
@@ -44,7 +45,7 @@ class Lock:
 
     def take(self, holder: Dict[str, Any]) -> None:
         """Take it at once or not at all. Raises Busy with the holder, OSError where locks keep nobody out."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = plain.open_file(self._path, os.O_RDWR | os.O_CREAT, ours=True)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._try_it()
@@ -59,7 +60,7 @@ class Lock:
 
     def _try_it(self) -> None:
         """Ask for the lock that is held once more: some filesystems grant it to anybody. Raises OSError (ENOLCK)."""
-        second = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        second = plain.open_file(self._path, os.O_RDWR)
         try:
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -155,8 +156,7 @@ def _written_soon(path: Path) -> Dict[str, Any]:
 
 def _written(path: Path) -> Dict[str, Any]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
+        with open(plain.open_file(path), "rb") as file:
             value = json.loads(file.read(HOLDER_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError):
         value = None

@@ -129,5 +129,5 @@ def _list(session: Session, context: Context, manifest: Manifest, hook: Hook) ->
                 return migrations.read(finished.output, leave_out=set(secrets.values()))
             except ValueError as error:
                 cause = str(error)
-        log = hooks.redact(finished.output, secrets).rstrip().splitlines()[-20:]
+        log = hooks.redact(finished.output, secrets, cut=CUT).rstrip().splitlines()[-20:]
         raise StepFailed(POINT, "%s command `%s`: %s" % (POINT, hook.text, cause), "", log)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 from urllib.parse import quote
 
 from .children import Command, Finished, environment
 from .launcher import CANNOT_SEAL
+from .layout import Layout, remove_tree
 from .processes import BUILD_MARK
 from .session import Session, StepFailed
 
@@ -54,14 +56,14 @@ class Sealer:
         label: str,
         *,
         find: Optional[Path] = None,
-        into: Optional[Path] = None,
+        into: Sequence[Path] = (),
         tools: Optional[Path] = None,
     ) -> Finished:
         """Run the vendored pip under ``python``, which need not have one. Never raises for a non-zero exit."""
         runner = str(self.toolchain / "pip" / "__pip-runner__.py")
         return self.run([python, "-I", runner, *arguments], label, find=find, into=into, tools=tools)
 
-    def module(self, name: str, arguments: Sequence[str], label: str, *, into: Path) -> Finished:
+    def module(self, name: str, arguments: Sequence[str], label: str, *, into: Sequence[Path]) -> Finished:
         """Run a module of the toolchain under the host's own interpreter."""
         words = [sys.executable, "-I", "-c", _RUN_MODULE, str(self.toolchain), name, *arguments]
         return self.run(words, label, into=into)
@@ -72,29 +74,19 @@ class Sealer:
         label: str,
         *,
         find: Optional[Path] = None,
-        into: Optional[Path] = None,
+        into: Sequence[Path] = (),
         tools: Optional[Path] = None,
     ) -> Finished:
-        """Run any sealed command inside the work directory; it may write there, and below ``into``.
+        """Run any sealed command with a HOME and TMPDIR that nobody had before; it may write there and below ``into``.
 
         ``tools`` comes first on PATH: backends such as meson-python call theirs by name (PEP 517 leaves it open).
         What of its descendants tried to reach a network is told, also where they made nothing of the refusal.
         """
-        user = build_user(self.session)
-        finished = self.session.children().run(
-            Command(
-                argv=argv,
-                cwd=str(self.work),
-                env=self._environment(find, tools),
-                deadline_s=self.session.policy.step_s,
-                kind="build",
-                label=label,
-                sealed=self.strength == "kernel",
-                confine=self._confine(into),
-                uid=user.pw_uid if user else None,
-                gid=user.pw_gid if user else None,
-            )
-        )
+        own = work_folder(self.session, "sealed")
+        try:
+            finished = self._run(argv, label, self._environment(own, find, tools), own, into)
+        finally:
+            remove_tree(own)
         if finished.code == CANNOT_SEAL:
             raise StepFailed("seal", finished.output.strip(), "", finished.tail())
         if finished.attempts:
@@ -102,22 +94,29 @@ class Sealer:
             self.session.tell("seal", "warned", told % (label, "; ".join(finished.attempts)))
         return finished
 
-    def _confine(self, into: Optional[Path]) -> Dict[str, List[str]]:
-        """Nothing of this user's own, of shared/ or of the state in .deploy may be read, and nothing there written."""
-        layout = self.session.layout
-        hide = [str(layout.root), os.path.expanduser("~"), _home()]
-        read = [sys.prefix, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(os.path.realpath(sys.executable))]
-        # A virtualenv's Python reads its pyvenv.cfg before all else; under -S no sys.prefix tells where that lies.
-        beside = os.path.dirname(os.path.abspath(sys.executable))
-        read += [path for path in (beside, os.path.dirname(beside)) if os.path.exists(os.path.join(path, "pyvenv.cfg"))]
-        read += [str(layout.releases), str(layout.envs)]
-        write = [str(self.work), *([str(into)] if into else [])]
-        return {"hide": [path for path in hide if path != "/"], "read": read, "write": write}
+    def _run(
+        self, argv: Sequence[str], label: str, env: Mapping[str, str], own: Path, into: Sequence[Path]
+    ) -> Finished:
+        user = build_user(self.session)
+        command = Command(
+            argv=argv,
+            cwd=str(own),
+            env=env,
+            deadline_s=self.session.policy.step_s,
+            kind="build",
+            label=label,
+            sealed=self.strength == "kernel",
+            # Not the whole work folder: a build must not reach into the environment that the next one runs in.
+            confine=confinement(self.session.layout, [own, *into], read=[self.work]),
+            uid=user.pw_uid if user else None,
+            gid=user.pw_gid if user else None,
+        )
+        return self.session.children().run(command)
 
-    def _environment(self, find: Optional[Path], tools: Optional[Path]) -> Dict[str, str]:
+    def _environment(self, own: Path, find: Optional[Path], tools: Optional[Path]) -> Dict[str, str]:
         env = environment(
-            HOME=str(self.work / "home"),
-            TMPDIR=str(self.work / "tmp"),
+            HOME=str(own / "home"),
+            TMPDIR=str(own / "tmp"),
             PYTHONHASHSEED="0",
             PYTHONDONTWRITEBYTECODE="1",
             SOURCE_DATE_EPOCH=SOURCE_DATE,
@@ -160,9 +159,7 @@ def open_sealer(session: Session, work: Path, toolchain: Path) -> Sealer:
             )
         strength = "pip"
     sealer = Sealer(session, work, toolchain, strength)
-    package = sealer.pip(
-        sys.executable, ["download", "--no-deps", "-d", str(work / "canary"), CANARY], "canary: package"
-    )
+    package = sealer.pip(sys.executable, ["download", "--no-deps", "-d", os.curdir, CANARY], "canary: package")
     if package.code != 1 or CANARY not in package.output:
         raise StepFailed("seal", "pip did not refuse %s (%s)" % (CANARY, package.cause()), "", package.tail())
     return sealer
@@ -199,10 +196,16 @@ def take_back(session: Session, folder: Path) -> None:
 
 
 def _own(folder: Path, uid: int, gid: int) -> None:
-    os.lchown(folder, uid, gid)
-    for parent, folders, files in os.walk(folder):
+    """Change the owner of a folder and all in it, by descriptors: its owner so far may still exchange what is there.
+
+    A file with several names keeps its owner when it is given away: the other name may be of something else.
+    """
+    for _, folders, files, at in os.fwalk(folder):
+        os.chown(at, uid, gid)
         for name in folders + files:
-            os.lchown(os.path.join(parent, name), uid, gid)
+            about = os.stat(name, dir_fd=at, follow_symlinks=False)
+            if stat.S_ISDIR(about.st_mode) or about.st_nlink == 1 or uid == os.geteuid():
+                os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
 
 
 def file_url(path: Path) -> str:
@@ -213,10 +216,21 @@ def file_url(path: Path) -> str:
 def work_folder(session: Session, name: str) -> Path:
     """A scratch folder with the HOME and TMPDIR that sealed children get."""
     work = session.layout.scratch(name)
-    for folder in ("home", "tmp", "canary"):
+    for folder in ("home", "tmp"):
         (work / folder).mkdir()
     give_to_build_user(session, work)
     return work
+
+
+def confinement(layout: Layout, write: Sequence[Path], read: Sequence[Path] = ()) -> Dict[str, List[str]]:
+    """Nothing of this user's own, of shared/ or of the state in .deploy may be read, and nothing there written."""
+    hide = [str(layout.root), os.path.expanduser("~"), _home()]
+    readable = [sys.prefix, sys.base_prefix, sys.base_exec_prefix, os.path.dirname(os.path.realpath(sys.executable))]
+    # A virtualenv's Python reads its pyvenv.cfg before all else; under -S no sys.prefix tells where that lies.
+    beside = os.path.dirname(os.path.abspath(sys.executable))
+    readable += [p for p in (beside, os.path.dirname(beside)) if os.path.exists(os.path.join(p, "pyvenv.cfg"))]
+    readable += map(str, [layout.releases, layout.envs, *read])
+    return {"hide": [path for path in hide if path != "/"], "read": readable, "write": list(map(str, write))}
 
 
 def explain(finished: Finished) -> List[str]:

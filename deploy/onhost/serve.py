@@ -173,7 +173,7 @@ class Conversation:
         if found["uid"] == 0 and not session.policy.allow_root:
             found["problems"].append(AS_ROOT)
         if request.get("means") and not found["problems"]:
-            found["problems"] += sudo.refusals(session, request["means"])
+            found["problems"] += session.layout.exposed() + sudo.refusals(session, request["means"])
             if self._context.verb == "check":  # a deploy says later what exactly it needs
                 found["problems"] += stage.room(session.layout)
         return {"facts": found}

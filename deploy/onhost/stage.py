@@ -14,11 +14,10 @@ from typing import Any, Dict, List, Mapping, Sequence, Set
 
 from deploy.wire.manifest import Manifest, Target
 
-from . import environment, hooks, hostneeds, marker, readiness, toolchain, wheels
+from . import environment, hooks, hostneeds, marker, readiness, shared, toolchain, wheels
 from .hooks import Context
 from .install import compile_folder
 from .layout import Layout, remove_tree, sync_filesystem
-from .sealed import work_folder
 from .session import Session, StepFailed
 from .store import WrongContent
 
@@ -113,8 +112,9 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
         return dict(marker.read(session.layout, release).facts)
     session.book.append("stage", release=release, tag=manifest.tag, commit=manifest.commit)
     remove_tree(folder)
-    work = work_folder(session, "stage")
+    work = session.layout.scratch("stage")
     try:
+        work.chmod(0o711)  # a build user comes through to what is its own there
         folder.mkdir(mode=0o755)
         with session.step("unpack", "%d files" % len(manifest.files)):
             _unpack(session, manifest, folder / "src")
@@ -164,20 +164,20 @@ def _unpack(session: Session, manifest: Manifest, src: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             made.add(path.parent)
         if file.mode == "120000":
-            with session.store.open(file.sha256) as blob:
-                os.symlink(os.fsdecode(blob.read()), path)
+            os.symlink(os.fsdecode(session.store.read(file.sha256)), path)
         else:
             session.store.copy_to(file.sha256, path, 0o755 if file.mode == "100755" else 0o644)
 
 
 def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
-    shared: Mapping[str, List[str]] = manifest.settings["shared"]
-    for name in shared["dirs"]:
-        folder = session.layout.shared / name
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            session.layout.open_to_app(folder, 0o2770)
-    for name in [*shared["dirs"], *shared["files"]]:
+    listed: Mapping[str, List[str]] = manifest.settings["shared"]
+    for name in listed["dirs"]:
+        try:
+            shared.make_folder(session.layout, name)
+        except OSError as error:
+            cause = "%s: %s" % (session.layout.shared / name, error.strerror)
+            raise StepFailed("link", cause, "make it a folder; a link only as this user or root") from error
+    for name in [*listed["dirs"], *listed["files"]]:
         link = src / name
         link.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(link):

@@ -15,7 +15,8 @@ from typing import BinaryIO, Iterable, Iterator, List, Mapping
 
 from deploy.wire.names import Sha256
 
-from .layout import Layout
+from . import plain
+from .layout import Layout, unlink_if_there
 
 _FICLONE = 0x40049409
 
@@ -48,7 +49,7 @@ class Store:
             path = self.path(digest)
             if not path.exists():
                 continue
-            with open(path, "rb") as file:
+            with open(plain.open_file(path), "rb") as file:
                 wrong = hash_file(file) != digest
             if wrong:
                 path.unlink()
@@ -84,30 +85,37 @@ class Store:
                 temp.unlink()
             raise
 
-    def open(self, digest: Sha256) -> BinaryIO:
-        """Open verified content: hashed from the very descriptor that is returned. Raises WrongContent, OSError.
+    def read(self, digest: Sha256) -> bytes:
+        """Verified content: the very bytes that were hashed. Raises WrongContent, OSError.
 
         Content that does not match is removed, so that the next run asks for it again.
         """
-        path = self.path(digest)
-        file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")  # noqa: SIM115 - handed out
-        try:
-            if hash_file(file) != digest:
-                path.unlink()
-                raise WrongContent("%s was altered on this host; it is dropped and will be sent again" % path)
-        except BaseException:
-            file.close()
-            raise
-        file.seek(0)
-        return file
+        with open(plain.open_file(self.path(digest)), "rb") as file:
+            data = file.read()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise self._altered(digest)
+        return data
 
     def copy_to(self, digest: Sha256, path: Path, mode: int) -> None:
-        """Put verified content at ``path`` as a file of its own: a reflink or a copy, never a hard link."""
-        with self.open(digest) as source:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with open(fd, "wb") as file:
+        """Put verified content at ``path`` as a file of its own: a reflink or a copy, never a hard link.
+
+        What was copied is hashed, by the descriptor it was written with: whoever writes into the store meanwhile is
+        noticed. Raises WrongContent, OSError; then nothing is at ``path``.
+        """
+        with open(plain.open_file(self.path(digest)), "rb") as source:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with open(fd, "r+b") as file:
                 clone_or_copy(source, file)
+                file.seek(0)
+                if hash_file(file) != digest:
+                    path.unlink()
+                    raise self._altered(digest)
                 os.fchmod(file.fileno(), mode)
+
+    def _altered(self, digest: Sha256) -> WrongContent:
+        path = self.path(digest)
+        unlink_if_there(path)
+        return WrongContent("%s was altered on this host; it is dropped and will be sent again" % path)
 
 
 def clone_or_copy(source: BinaryIO, target: BinaryIO) -> None:

@@ -60,7 +60,7 @@ def leave_spare(layout: Layout, release: ReleaseId) -> None:
     """
     for link in (layout.current, layout.previous):
         spare = _spare(layout, link, release)
-        spare.parent.mkdir(exist_ok=True)
+        spare.parent.mkdir(mode=0o700, exist_ok=True)
         if layout.link_target(spare) != release:
             unlink_if_there(spare)
             os.symlink("releases/" + release, spare)
@@ -73,7 +73,7 @@ def drop_spare(layout: Layout, release: ReleaseId) -> None:
 
 
 def _spare(layout: Layout, link: Path, release: ReleaseId) -> Path:
-    return layout.state / "links" / ("%s.%s" % (link.name, release))
+    return layout.links / ("%s.%s" % (link.name, release))
 
 
 def _exchange(layout: Layout, link: Path, release: ReleaseId) -> None:

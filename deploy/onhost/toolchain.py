@@ -73,9 +73,7 @@ def _packages(target: Target) -> List[Package]:
 
 
 def _extract(session: Session, digest: Sha256, folder: Path) -> None:
-    with session.store.open(digest) as file:
-        data = file.read()
-    with zipfile.ZipFile(io.BytesIO(data)) as wheel:
+    with zipfile.ZipFile(io.BytesIO(session.store.read(digest))) as wheel:
         for info in wheel.infolist():
             if info.is_dir():
                 continue

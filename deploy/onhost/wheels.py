@@ -17,7 +17,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 from deploy.wire.manifest import Archive, Package, Target, canonical
 from deploy.wire.names import Sha256, canonical_name, canonical_version
 
-from . import venvs
+from . import plain, venvs
 from .children import Finished
 from .layout import read_json, remove_tree, write_durably
 from .sealed import Sealer, explain, give_to_build_user, take_back
@@ -137,7 +137,7 @@ class Wheels:
         try:
             about: Dict[str, Any] = read_json(folder / MARKER)
             path = folder / str(about["name"])
-            with open(path, "rb") as file:
+            with open(plain.open_file(path), "rb") as file:
                 accepted = about["sealed"] == "kernel" or self._session.policy.accept_seal == "pip"
                 if accepted and hash_file(file) == about["sha256"]:
                     attempts = tuple(map(str, about.get("attempts", ())))
@@ -159,7 +159,9 @@ class Wheels:
         with self._session.step("build", label):
             arguments = ["wheel", "--no-deps", "--no-build-isolation", "--check-build-dependencies", "--use-pep517"]
             arguments += ["-w", str(work / "out"), str(source)]
-            finished = self._sealer.pip(python, arguments, "build " + label, tools=Path(python).parent)
+            finished = self._sealer.pip(
+                python, arguments, "build " + label, into=[work / "out"], tools=Path(python).parent
+            )
             made = sorted((work / "out").glob("*.whl"))
             if not finished.ok or len(made) != 1:
                 cause = "%s does not build: %s" % (label, finished.cause())
@@ -197,7 +199,7 @@ class Wheels:
         final = self._session.layout.wheels / self._keys[package.sha256]
         folder = self._session.layout.scratch("wheel")
         path = folder / made.name
-        data = made.read_bytes()
+        data = plain.read(made)  # whatever a hostile build left there: a link, a FIFO
         digest = hashlib.sha256(data).hexdigest()
         write_durably(path, data, 0o444)
         about = {"format": FORMAT, "name": made.name, "sha256": digest, "archive": package.sha256}
@@ -209,7 +211,8 @@ class Wheels:
 
 def _is_of(name: str, package: Package) -> bool:
     """Whether a wheel's file name (PEP 427) speaks of this very package and version."""
-    built, version = name.split("-")[:2]
+    built, _, rest = name.partition("-")
+    version = rest.partition("-")[0]
     same_name = canonical_name(built) == canonical_name(package.name)
     return same_name and canonical_version(version) == canonical_version(package.version)
 
@@ -233,7 +236,7 @@ def install_wheels(
     give_to_build_user(session, venv)
     arguments = ["install", "--only-binary", ":all:", "--require-hashes", "-r", str(requirements)]
     finished = sealer.pip(
-        python, arguments + ([] if compiled else ["--no-compile"]), "pip install", find=house, into=venv
+        python, arguments + ([] if compiled else ["--no-compile"]), "pip install", find=house, into=[venv]
     )
     take_back(session, venv)
     return finished

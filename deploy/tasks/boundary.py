@@ -18,6 +18,7 @@ from invoke.exceptions import Exit, Failure, ParseError
 
 from deploy.errors import DeployError, ExitCode, Interrupted
 
+_LINE_CHARS = 4000
 _SECRETIVE = r"(?:pass(?:word|phrase|wd)?|secret|token|credential|api_?key|private_?key)"
 _SECRET_TEXT = (
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), r"\1:[redacted]@"),
@@ -83,6 +84,7 @@ def _signals_interrupt() -> Generator[None, None, None]:
 def save(command: str, error: BaseException) -> Path:
     """Write ``error``'s traceback, without environment and locals, to a new file of mode 0600; return its path."""
     from deploy import __version__, report
+    from deploy.report.text import escape
 
     text = "".join(
         [
@@ -100,7 +102,8 @@ def save(command: str, error: BaseException) -> Path:
         descriptor, temporary = tempfile.mkstemp(prefix="sealed-deploy-", suffix=".txt")
         path = Path(temporary)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as out:
-        out.write(redact(text))
+        # What a host said may stand in it, and a terminal is where it is read.
+        out.writelines(f"{escape(line, _LINE_CHARS)}\n" for line in redact(text).split("\n"))
     return path
 
 

@@ -37,21 +37,31 @@ class Frame(NamedTuple):
     kind: bytes
     payload: bytes
 
-    def json(self) -> Dict[str, Any]:
-        """The JSON object of a J or Z frame. Raises BadFrame where it is something else."""
+    def json(self, most: int = MAX_PAYLOAD) -> Dict[str, Any]:
+        """The JSON object of a J or Z frame, of at most ``most`` bytes. Raises BadFrame where it is something else."""
         data = self.payload
         try:
             if self.kind == ZLIB_JSON:
                 inflate = zlib.decompressobj()
-                data = inflate.decompress(data, MAX_PAYLOAD)
+                data = inflate.decompress(data, most)
                 if inflate.unconsumed_tail or not inflate.eof:
-                    raise BadFrame("compressed frame is larger than %d bytes or cut short" % MAX_PAYLOAD)
-            value = json.loads(data.decode("utf-8"))
+                    raise BadFrame("compressed frame is larger than %d bytes or cut short" % most)
+            value = json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_float=_finite)
         except (ValueError, RecursionError, zlib.error) as error:
             raise BadFrame("not a JSON frame: %s" % error) from error
         if not isinstance(value, dict):
             raise BadFrame("a JSON frame holds one object")
         return cast("Dict[str, Any]", value)
+
+
+def _no_number(text: str) -> float:
+    """Refuse what RFC 8259 does not know, and what no other program could read again."""
+    raise ValueError("%s is no number of JSON" % text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if abs(value) != float("inf") else _no_number(text[:40])
 
 
 def pack(kind: bytes, payload: bytes = b"") -> bytes:
@@ -70,17 +80,18 @@ def pack_json(value: Dict[str, Any]) -> bytes:
 
 
 class Decoder:
-    """Takes bytes in any pieces, gives whole frames."""
+    """Takes bytes in any pieces, gives whole frames of at most ``most`` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_PAYLOAD) -> None:
         self._held = bytearray()
+        self._most = most
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield each frame that is now complete. Raises BadFrame for an unknown kind or a length over the cap."""
         self._held += data
         while len(self._held) >= _HEAD.size:
             kind, length = _HEAD.unpack_from(self._held)
-            if kind not in (JSON, ZLIB_JSON, BLOB, BEAT) or length > MAX_PAYLOAD:
+            if kind not in (JSON, ZLIB_JSON, BLOB, BEAT) or length > self._most:
                 raise BadFrame("unexpected bytes in the channel: %r" % bytes(self._held[:40]))
             if len(self._held) < _HEAD.size + length:
                 return

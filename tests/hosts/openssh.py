@@ -131,7 +131,7 @@ class Host:
         self.root.mkdir(mode=0o750)
         if os.geteuid() == 0:
             os.chown(self.root, self.account.uid, app.gid)
-            os.chown(self.directory, app.uid, app.gid)
+            self.directory.chmod(0o1777)  # the service binds there; only root moves ROOT
         keygen(self.directory / "hostkey")
         if self.ground.store:
             state = self.root / ".deploy"

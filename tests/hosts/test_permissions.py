@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from deploy.onhost import landlock
 from tests.hosts.accounts import Account
 from tests.hosts.fleet import Fleet
 from tests.hosts.openssh import Host
-from tests.hosts.projects import wheel
+from tests.hosts.projects import greeting, wheel
 
 pytestmark = pytest.mark.hosts
 
@@ -188,18 +189,68 @@ def test_nothing_outside_root_changes(fleet: Callable[..., Fleet]) -> None:
     (host,) = made.hosts
     if not host.ground.accounts.are_created:
         pytest.skip("files of a user of its own are looked for, and making one needs root")
-    made.project.tiny_closure()
+    made.project.tiny_closure(greeting("5.0", {}))  # built anew
+    hook = "python -c 'import tempfile; tempfile.TemporaryFile()'"
+    made.project.settings(hooks=dict.fromkeys(("prepare", "probe", "before_activate", "after_activate"), hook))
+    made.project.release("v1")
+    before = outside(host)
+    made.deploy("v1")
+    assert made.fab("verify").code == 0
+    assert made.fab("deploy:v1").code == 0
+    assert outside(host) == before
+
+
+def outside(host: Host) -> dict[str, tuple[int, int]]:
+    """What the deploy user owns outside of the tests' own folders, and all in its HOME: inode and time of change."""
+    found: dict[str, tuple[int, int]] = {}
+    for top in (host.account.home, Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/run"), Path("/")):
+        for path in [top, *top.glob("*")]:
+            about = path.lstat()
+            if about.st_uid == host.account.uid:
+                found[str(path)] = (about.st_ino, about.st_ctime_ns)
+    for path in host.account.home.rglob("*"):
+        found[str(path)] = (path.lstat().st_ino, path.lstat().st_ctime_ns)
+    return found
+
+
+REACHES = """
+import glob, os, pathlib, sys
+root = os.environ["SEALED_DEPLOY_BUILD"]
+own = pathlib.Path(os.environ["HOME"])
+works = root + "/.deploy/tmp/*/"
+places = glob.glob(works + "builder-*/lib/python*/site-packages") + glob.glob(works + "app-data")
+places += [root + name for name in ("", "/.deploy", "/.deploy/store/files", "/.deploy/tmp", "/releases", "/shared")]
+left = [name for name in os.listdir(own)]
+for place in places:
+    try:
+        open(place + "/planted-by-a-build", "w").close()
+        left.append(place)
+    except OSError:
+        pass
+open(own / ".pydistutils.cfg", "w").close()
+for path in (root + "/.deploy/journal.jsonl", root + "/shared"):
+    try:
+        left.append(open(path).read() if os.path.isfile(path) else os.listdir(path))
+    except OSError:
+        pass
+if left:
+    sys.exit("reached: %s" % left)
+"""
+
+
+@pytest.mark.skipif(landlock.abi() < 2, reason="this kernel offers no Landlock of ABI 2 or newer")
+def test_a_build_reaches_neither_the_next_one_nor_the_state(fleet: Callable[..., Fleet]) -> None:
+    """No environment of another build, no HOME that another had, no store, no journal, no shared/."""
+    made = fleet("web-1", serve=False)
+    made.project.tiny_closure(greeting("4.0", {"build-step.py": REACHES}))
     made.project.release("v1")
     made.deploy("v1")
-    uid = host.account.uid
-    mine = [
-        str(path)
-        for top in (host.account.home, Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
-        for path in top.glob("*")
-        if path.lstat().st_uid == uid
-    ]
-    assert [path for path in mine if not path.startswith(str(host.ground.base))] == []
-    assert list(host.account.home.iterdir()) == []
+    made.project.tiny_closure(greeting("4.1", {"build-step.py": REACHES + "sys.exit('ran')"}))
+    made.project.release("v2")
+    ended = made.fab("deploy:v2")
+    assert ended.code == 1, ended.text
+    assert "ran" in ended.problems  # it is this that is run
+    assert "reached" not in ended.text
 
 
 @pytest.fixture

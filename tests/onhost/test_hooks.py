@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from deploy.onhost import facts, hooks, marker
+from deploy.onhost import facts, hooks, landlock, marker
 from deploy.onhost.channel import LineLost
 from deploy.onhost.hooks import Context
 from deploy.onhost.session import Policy, Session, StepFailed
@@ -92,7 +92,8 @@ def test_an_env_file_deep_below_root_is_read(session: Session) -> None:
     (session.layout.shared / "a/b").mkdir(parents=True)
     (session.layout.shared / "a/b/.env").write_text("KEY=value\n")
     names = ["shared/a/b/.env", "shared/a/b/none", "shared/none/.env", "shared/a/b/.env/none"]
-    assert hooks.env_file_values(session.layout, {"env_files": names}) == {"KEY": "value"}
+    found = hooks.env_file_values(session.layout, {"env_files": names})
+    assert {name: value.reveal() for name, value in found.items()} == {"KEY": "value"}
 
 
 def migrate(session: Session, context: Context, name: ReleaseId) -> None:
@@ -170,3 +171,32 @@ def test_where_onhost_is_root_hooks_run_as_the_build_user(
     with pytest.raises(StepFailed, match="before_activate"):
         hooks.run(session, context, manifest, "before_activate")
     assert not (src / "late").exists()
+
+
+SEALED = """
+case "$HOME" in "$DEPLOY_ROOT"/.deploy/tmp/*) echo own-home;; esac
+echo x > "$HOME/x" && echo x > "$TMPDIR/x" && echo writes-its-own
+cat "$DEPLOY_ROOT/shared/private" && echo reads-shared
+echo x > "$DEPLOY_ROOT/shared/new" && echo writes-shared
+cat "$DEPLOY_ROOT/.deploy/journal.jsonl" && echo reads-journal
+cat app.py > /dev/null && echo reads-src
+echo x > made && echo writes-src
+python3 -c "import socket; socket.socket(socket.AF_INET)" || echo no-network
+"""
+
+
+@pytest.mark.skipif(landlock.abi() < 2, reason="this kernel offers no Landlock of ABI 2 or newer")
+@pytest.mark.parametrize("point", ["prepare", "probe", "before_activate"])
+def test_a_sealed_hook_is_confined_as_a_build_is(session: Session, context: Context, release: Make, point: str) -> None:
+    """No network, nothing of shared/ or of the state; `prepare` alone writes into ``src/``; its scratch goes, too."""
+    (session.layout.shared / "private").write_text("for the app\n")
+    name = release("v1", hooks={"app": {point: [hook(SEALED + "exit 9", sealed=True)]}})
+    src = session.layout.release(name) / "src"
+    src.chmod(0o755)
+    with pytest.raises(StepFailed) as failed:
+        hooks.run(session, context, marker.read(session.layout, name).manifest, point)
+    said = {line for line in failed.value.log if "-" in line and " " not in line}
+    expected = {"own-home", "writes-its-own", "reads-src", "no-network"}
+    assert said == expected | ({"writes-src"} if point == "prepare" else set())
+    assert list(session.layout.tmp.iterdir()) == []
+    assert not (session.layout.shared / "new").exists()

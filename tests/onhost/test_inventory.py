@@ -96,7 +96,7 @@ def test_sockets_and_pipes_cannot_be_part_of_a_release(folder: Path) -> None:
     """They have no content to hash."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "s"))
-        with pytest.raises(ValueError, match="neither"):
+        with pytest.raises(OSError, match="neither"):
             inventory.take(folder)
 
 

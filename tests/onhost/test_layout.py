@@ -22,6 +22,7 @@ CONTRACT = {
     ".deploy/store/wheels": 0o700,
     ".deploy/store/envs": 0o755,
     ".deploy/bin": 0o700,
+    ".deploy/links": 0o700,
     ".deploy/tmp": 0o711,
 }
 """Design: what lies on a host. A public contract: operators, service units and other users rely on it."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from deploy.onhost import store as stores
 from deploy.onhost.layout import Layout
 from deploy.onhost.store import Store, WrongContent
 from deploy.wire.names import Sha256
@@ -30,11 +34,10 @@ def everything(layout: Layout) -> list[Path]:
     return [path for path in layout.state.rglob("*") if path.is_file()]
 
 
-def test_received_content_can_be_opened_by_its_digest(store: Store) -> None:
+def test_received_content_can_be_read_by_its_digest(store: Store) -> None:
     """In whatever pieces it came, read-only, for its owner alone."""
     store.receive(DIGEST, iter([DATA[:5], b"", DATA[5:]]))
-    with store.open(DIGEST) as file:
-        assert file.read() == DATA
+    assert store.read(DIGEST) == DATA
     assert store.path(DIGEST).stat().st_mode & 0o777 == 0o400
 
 
@@ -64,7 +67,7 @@ def test_altered_content_is_dropped_and_asked_for_again(store: Store) -> None:
     store.path(DIGEST).chmod(0o600)
     store.path(DIGEST).write_bytes(DATA[:-1] + b"!")
     with pytest.raises(WrongContent, match="altered"):
-        store.open(DIGEST)
+        store.read(DIGEST)
     assert store.lacks([DIGEST], SIZES) == [DIGEST]
 
 
@@ -90,7 +93,7 @@ def test_a_link_in_the_store_is_not_followed(store: Store, tmp_path: Path) -> No
     store.path(DIGEST).parent.mkdir()
     store.path(DIGEST).symlink_to(tmp_path / "secret")
     with pytest.raises(OSError, match="symbolic link"):
-        store.open(DIGEST)
+        store.read(DIGEST)
     assert (tmp_path / "secret").exists()
 
 
@@ -106,8 +109,7 @@ def test_copies_are_files_of_their_own(store: Store, tmp_path: Path) -> None:
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "copy").stat().st_ino != store.path(DIGEST).stat().st_ino
     (tmp_path / "copy").write_bytes(b"changed")
-    with store.open(DIGEST) as file:
-        assert file.read() == DATA
+    assert store.read(DIGEST) == DATA
 
 
 def test_a_copy_never_replaces_or_follows_what_is_there(store: Store, tmp_path: Path) -> None:
@@ -122,4 +124,59 @@ def test_a_copy_never_replaces_or_follows_what_is_there(store: Store, tmp_path: 
 def test_absent_content_is_an_error_of_the_filesystem(store: Store) -> None:
     """The caller says which step it was."""
     with pytest.raises(FileNotFoundError):
-        store.open(OTHER)
+        store.read(OTHER)
+
+
+def test_content_that_is_exchanged_while_it_is_used_is_noticed(store: Store, tmp_path: Path) -> None:
+    """Written over in place or replaced between being checked and being used: what comes out is right, or refused."""
+    evil, stop = DATA[:-1] + b"!", threading.Event()
+    path = store.path(DIGEST)
+
+    def exchange() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(exist_ok=True)
+                for data in (evil, DATA):
+                    path.write_bytes(data)  # the same inode
+                    (tmp_path / "other").write_bytes(data)
+                    (tmp_path / "other").replace(path)  # another one
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    refused = used = 0
+    try:
+        while (refused < 20 or used < 20) and refused + used < 20_000:
+            target = tmp_path / "copy"
+            try:
+                store.copy_to(DIGEST, target, 0o644)
+                assert target.read_bytes() == DATA
+                target.unlink()
+                assert store.read(DIGEST) == DATA
+                used += 1
+            except (WrongContent, FileNotFoundError):
+                refused += 1
+                assert not target.exists()
+    finally:
+        stop.set()
+        thread.join()
+    assert refused
+    assert used
+
+
+def test_content_that_changes_after_it_was_copied_is_noticed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written is hashed, not what was read: a copy made of something else never stays."""
+    store.receive(DIGEST, iter([DATA]))
+    copied = stores.clone_or_copy
+
+    def swapped(source: BinaryIO, target: BinaryIO) -> None:
+        store.path(DIGEST).chmod(0o600)
+        store.path(DIGEST).write_bytes(DATA[:-1] + b"!")
+        copied(source, target)
+
+    monkeypatch.setattr(stores, "clone_or_copy", swapped)
+    with pytest.raises(WrongContent, match="altered"):
+        store.copy_to(DIGEST, tmp_path / "copy", 0o644)
+    assert not (tmp_path / "copy").exists()
+    assert not store.path(DIGEST).exists()

@@ -12,10 +12,14 @@ Record = Dict[str, Any]
 
 @dataclass
 class Past:
-    """One release's past. ``deployed_seq`` is its last activation by a deploy that was confirmed; 0 is never."""
+    """One release's past. ``deployed_seq`` is its last activation by a deploy that was confirmed; 0 is never.
+
+    ``tried_seq`` is its last one by a deploy that nobody confirmed: left there, it comes after all deployed before.
+    """
 
     staged_seq: int = 0
     deployed_seq: int = 0
+    tried_seq: int = 0
     live_seq: int = 0
     live_at: float = 0.0
     was_active: bool = False
@@ -58,8 +62,8 @@ class RunPast:
 class History:
     """All releases' pasts, the runs', and the switch that nobody has settled yet.
 
-    Of that switch: whether it happened, which release was restarted last, whether returning from it failed, and how
-    often recovery began to settle it.
+    Of that switch: whether it happened, which release was restarted last and in which boot, whether returning from it
+    was begun, whether that failed, and how often recovery began to settle it.
     ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
     began and whose outcome nobody wrote down.
     """
@@ -68,6 +72,8 @@ class History:
     open_switch: Optional[Record] = None
     switched: bool = False
     restarted: str = ""
+    restarted_boot: str = ""
+    returning: bool = False
     stuck: bool = False
     recoveries: int = 0
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
@@ -128,7 +134,8 @@ def rollback_candidates(
     history: History, current: Optional[ReleaseId], complete: Sequence[ReleaseId]
 ) -> List[ReleaseId]:
     """All good releases deployed before the present one, newest first."""
-    limit = history.past(current).deployed_seq if current else float("inf")
+    present = history.past(current) if current else Past()
+    limit = max(present.deployed_seq, present.tried_seq) or float("inf")
     found = [
         r for r in complete if r != current and not history.past(r).bad and 0 < history.past(r).deployed_seq < limit
     ]
@@ -147,8 +154,8 @@ def _staged(history: History, record: Record, _operator: str) -> None:
 
 
 def _switch(history: History, record: Record, _operator: str) -> None:
-    history.open_switch, history.switched, history.restarted, history.stuck = record, False, "", False
-    history.recoveries = 0
+    history.open_switch, history.switched, history.returning, history.stuck = record, False, False, False
+    history.restarted, history.restarted_boot, history.recoveries = "", "", 0
     run = history.run(str(record.get("run", "")))
     run.to, run.came_from, run.outcome = record["to"], record.get("from"), ""
 
@@ -162,7 +169,9 @@ def _ended(history: History, record: Record, outcome: str) -> None:
 
 def _switched(history: History, record: Record, _operator: str) -> None:
     history.switched = True
-    history.past(record["to"]).was_active = True
+    past = history.past(record["to"])
+    past.was_active = True
+    past.tried_seq = record["seq"] if (history.open_switch or {}).get("verb") == "deploy" else 0
     _points_at(history, record)
 
 
@@ -172,7 +181,11 @@ def _points_at(history: History, record: Record) -> None:
 
 
 def _restarted(history: History, record: Record, _operator: str) -> None:
-    history.restarted = record["release"]
+    history.restarted, history.restarted_boot = record["release"], str(record.get("boot") or "")
+
+
+def _returning(history: History, _record: Record, _operator: str) -> None:
+    history.returning = True
 
 
 def _recovering(history: History, _record: Record, _operator: str) -> None:
@@ -189,7 +202,7 @@ def _stuck(history: History, record: Record, _operator: str) -> None:
 def _confirmed(history: History, record: Record, _operator: str) -> None:
     past = history.past(record["release"])
     switch = history.open_switch
-    past.live_seq, past.live_at, past.bad = record["seq"], record["at"], False
+    past.live_seq, past.live_at, past.bad, past.tried_seq = record["seq"], record["at"], False, 0
     past.proof = record.get("proof", "")
     if past.deployed_seq == 0 or record.get("verb") == "deploy":
         past.deployed_seq = record["seq"]
@@ -234,6 +247,7 @@ _READERS = {
     "switch": _switch,
     "switched": _switched,
     "restarted": _restarted,
+    "returning": _returning,
     "recovering": _recovering,
     "stuck": _stuck,
     "confirmed": _confirmed,

@@ -5,15 +5,22 @@ The file is never deleted. Its text names the holder for people and decides noth
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import stat
+import time
 from pathlib import Path
 from typing import Any, Dict, Optional, cast
 
 from .processes import boot_id, identify
 
 HOLDER_BYTES = 1024
+_OURS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Neither a planted link nor a FIFO may lead elsewhere, or keep whoever opens it waiting (open(2))."""
+_NAMED_WITHIN_S = 0.2
+"""How long who was refused waits for the holder, who has just taken the lock, to write down who it is."""
 
 
 class Busy(Exception):
@@ -36,13 +43,14 @@ class Lock:
         return self._fd is not None
 
     def take(self, holder: Dict[str, Any]) -> None:
-        """Take it at once or not at all. Raises Busy with the holder."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        """Take it at once or not at all. Raises Busy with the holder; OSError where no file of ours lies there."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | _OURS, 0o600)
         try:
+            _refuse_foreign(fd, self._path)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise Busy(_for_people(_written(self._path))) from None
+            raise Busy(_for_people(_named(self._path))) from None
         except BaseException:
             os.close(fd)
             raise
@@ -65,6 +73,26 @@ class Lock:
             pass  # the text is for people; the flock is what counts
 
 
+def _refuse_foreign(fd: int, path: Path) -> None:
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "is no plain file", str(path))
+    if about.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "belongs to somebody else", str(path))
+
+
+def _named(path: Path) -> Dict[str, Any]:
+    """What a living holder wrote. Text of a dead one names the wrong person: then nobody is named."""
+    deadline = time.monotonic() + _NAMED_WITHIN_S
+    while True:
+        written = _written(path)
+        if _still_runs(written):
+            return written
+        if time.monotonic() > deadline:
+            return {} if written.get("process") else written
+        time.sleep(0.001)
+
+
 def holder_of(path: Path) -> Optional[Dict[str, Any]]:
     """What the present holder wrote, or None where nobody holds the lock. Never touches the lock itself.
 
@@ -72,7 +100,9 @@ def holder_of(path: Path) -> Optional[Dict[str, Any]]:
     the process that wrote itself down still runs, and which locks there are.
     """
     written = _written(path)
-    return _for_people(written) if _still_runs(written) or _is_locked(path) else None
+    if _still_runs(written):
+        return _for_people(written)
+    return _for_people(_named(path)) if _is_locked(path) else None
 
 
 def _me() -> Dict[str, Any]:
@@ -106,8 +136,9 @@ def _for_people(written: Dict[str, Any]) -> Dict[str, Any]:
 
 def _written(path: Path) -> Dict[str, Any]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | _OURS)
         with open(fd, "rb") as file:
+            _refuse_foreign(fd, path)
             value = json.loads(file.read(HOLDER_BYTES).decode("utf-8", "replace"))
     except (OSError, ValueError):
         value = None

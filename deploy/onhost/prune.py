@@ -1,7 +1,7 @@
 """Delete what no kept release needs: old releases first, then the store's content with the last release that used it.
 
 Keeps N good releases, never current, previous, pinned or possibly in use. Evidence that cannot be read is *unknown*,
-never *unused*. Never called where a switch is open.
+never *unused*. Refused where a switch is open.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .history import History, fold
 from .layout import Layout, remove_tree, unlink_if_there
 from .marker import NotARelease
 from .processes import Process, boot_id, effective_uid, groups_of, identify, open_files, started_s
-from .session import Session
+from .session import Session, StepFailed
 from .wheels import wheel_keys
 
 
@@ -36,8 +36,13 @@ def chosen(history: History, complete: List[ReleaseId], keep: int, kept_anyway: 
 
 
 def prune(session: Session, keep: int) -> Dict[str, object]:
-    """Delete old releases and what only they needed; returns what went and what was kept although it was due."""
+    """Delete old releases and what only they needed; returns what went and what was kept although it was due.
+
+    Raises StepFailed where a switch is open: the release to return to is neither current nor previous.
+    """
     layout, history = session.layout, fold(session.book.records)
+    if history.open_switch is not None:
+        raise StepFailed("prune", "the switch to %s is not confirmed yet" % history.open_switch["to"])
     complete = [release for release in layout.present() if marker.is_complete(layout, release)]
     anyway = {str(target) for target in map(layout.link_target, (layout.current, layout.previous)) if target}
     used = in_use(layout, history)
@@ -45,11 +50,7 @@ def prune(session: Session, keep: int) -> Dict[str, object]:
     spared = sorted(set(chosen(history, complete, keep, anyway)) & used)
     for release in chosen(history, complete, keep, anyway | used):
         session.book.append("pruned", release=release)
-        folder = layout.release(release)
-        os.chmod(folder, 0o755)
-        # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release.
-        unlink_if_there(layout.marker(release))
-        remove_tree(folder)
+        layout.remove_release(release)
         switch.drop_spare(layout, release)
         gone.append(release)
     freed = _sweep_store(session) if gone else 0

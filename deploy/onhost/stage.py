@@ -22,6 +22,7 @@ from .sealed import work_folder
 from .session import Session, StepFailed
 from .store import WrongContent
 
+_ANOTHER_FIRST = "deploy or roll back to another tag, then deploy this one again"
 LEAST_BYTES, LEAST_INODES = 32 << 20, 200
 
 
@@ -50,7 +51,10 @@ def is_present(session: Session, manifest: Manifest) -> bool:
     Raises StepFailed where the one that rotted is live: nothing may be taken from under a running service.
     """
     release = manifest.release_id
+    is_live = session.layout.link_target(session.layout.current) == release
     if not marker.is_complete(session.layout, release):
+        if is_live:
+            raise StepFailed("verify", "%s is live and has lost its marker" % release, _ANOTHER_FIRST)
         return False
     with session.step("verify", release):
         wrong = _rotten(session, manifest)
@@ -60,13 +64,13 @@ def is_present(session: Session, manifest: Manifest) -> bool:
         if not wrong:
             session.verified.add(release)
             return True
-        if session.layout.link_target(session.layout.current) == release:
+        if is_live:
             cause = "%s is live and no longer as it was staged: %s" % (release, "; ".join(wrong[:5]))
             if weak:
                 cause = "%s is live and was %s" % (release, weak)
-            raise StepFailed("verify", cause, "deploy or roll back to another tag, then deploy this one again")
+            raise StepFailed("verify", cause, _ANOTHER_FIRST)
         session.book.append("swept", release=release, cause="; ".join(wrong[:5]))
-        remove_tree(session.layout.release(release))
+        session.layout.remove_release(release)
         return False
 
 

@@ -10,6 +10,7 @@ it, ``after`` it, or in the middle of it (``torn``, a write).
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import platform
@@ -165,6 +166,7 @@ def main() -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(sys.argv[1])
     listener.listen()
+    gc.freeze()  # what is forked shares these pages
     print("ready", flush=True)
     while True:
         line, _ = listener.accept()

@@ -64,8 +64,8 @@ class History:
 
     Of that switch: whether it happened, which release was restarted last and in which boot, whether returning from it
     was begun, whether that failed, and how often recovery began to settle it.
-    ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
-    began and whose outcome nobody wrote down.
+    ``pruned``: what was deleted and not staged since. ``lives``: what ``current`` was pointed at, in order.
+    ``unknown_hooks``: by point and text, each ``once`` hook that began and whose outcome nobody wrote down.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -76,6 +76,7 @@ class History:
     returning: bool = False
     stuck: bool = False
     recoveries: int = 0
+    pruned: Set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     runs: Dict[str, RunPast] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -143,6 +144,7 @@ def rollback_candidates(
 
 
 def _stage(history: History, record: Record, operator: str) -> None:
+    history.pruned.discard(record["release"])
     past = history.past(record["release"])
     past.tag, past.commit, past.by = record.get("tag", ""), record.get("commit", ""), operator
     past.staged_at = record["at"]
@@ -156,6 +158,7 @@ def _staged(history: History, record: Record, _operator: str) -> None:
 def _switch(history: History, record: Record, _operator: str) -> None:
     history.open_switch, history.switched, history.returning, history.stuck = record, False, False, False
     history.restarted, history.restarted_boot, history.recoveries = "", "", 0
+    history.pruned.discard(record["to"])
     run = history.run(str(record.get("run", "")))
     run.to, run.came_from, run.outcome = record["to"], record.get("from"), ""
 
@@ -226,6 +229,7 @@ def _cancelled(history: History, _record: Record, _operator: str) -> None:
 
 def _pruned(history: History, record: Record, _operator: str) -> None:
     history.releases.pop(record["release"], None)
+    history.pruned.add(record["release"])
 
 
 def _hook(history: History, record: Record, _operator: str) -> None:

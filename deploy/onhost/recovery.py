@@ -6,6 +6,7 @@ command. Read-only commands show the plan. What acts may be killed at any instru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ MOST_RECOVERIES = 3
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do: ``settle``, ``return``, ``give up`` or ``cancel`` the open switch; ``sweep`` a BROKEN release."""
+    """One thing to do: ``settle``, ``return``, ``give up`` or ``cancel`` a switch, or ``sweep`` a BROKEN release."""
 
     do: str
     release: str
@@ -66,8 +67,8 @@ def _of_the_switch(history: History, switch: Record, current: Optional[ReleaseId
 
 
 def look(layout: Layout, history: History) -> List[Action]:
-    """The plan for this host as it is now. Reads only."""
-    broken = [release for release in layout.present() if not marker.is_complete(layout, release)]
+    """The plan for this host as it is now. Reads only. What prune had begun to delete is as good as BROKEN."""
+    broken = [r for r in layout.present() if r in history.pruned or not marker.is_complete(layout, r)]
     return plan(history, layout.link_target(layout.current), broken)
 
 
@@ -87,9 +88,22 @@ def recover(session: Session) -> List[Dict[str, Any]]:
     done += [_settled(session, action) for action in actions]
     # Looked again: what was returned from may be half made as well.
     done += [_swept(session, action) for action in _looked(session)]
+    complete = [release for release in session.layout.present() if marker.is_complete(session.layout, release)]
+    _write_down_staged(session, complete)
     activate.keep_previous(session)
-    switch.mend_spares(session.layout, [r for r in session.layout.present() if marker.is_complete(session.layout, r)])
+    switch.mend_spares(session.layout, complete)
     return done
+
+
+def _write_down_staged(session: Session, complete: Sequence[ReleaseId]) -> None:
+    """A run that was killed between a release's marker and its record had staged it all the same."""
+    history = fold(session.book.records)
+    for release in complete:
+        past = history.releases.get(release)
+        if past is not None and past.staged_at and not past.staged_seq:
+            with contextlib.suppress(marker.NotARelease):
+                facts = marker.read(session.layout, release).facts
+                session.book.append("staged", release=release, sealed=facts.get("sealed", ""))
 
 
 def _looked(session: Session) -> List[Action]:

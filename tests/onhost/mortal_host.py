@@ -114,7 +114,7 @@ def put(path: Path, text: str) -> None:
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.write(fd, text.encode())
     os.close(fd)
-    os.replace(temp, path)
+    os.replace(temp, path)  # noqa: PTH105 - one of the calls that are counted
 
 
 def bare_virtualenv(session: Any, manifest: Any, target: Any, work: Path) -> tuple[None, dict[str, Any]]:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from deploy.wire import framing
 from deploy.wire.manifest import Manifest, Target, TreeFile
 from deploy.wire.names import sha256
 
+PYTHON = f"3.{sys.version_info[1]}"
 Crash = Sequence[Any] | None
 """``(n, how)``, or None: see ``mortal_host``."""
 
@@ -33,11 +35,11 @@ def manifest_of(tag: str) -> tuple[Manifest, bytes]:
         "sealed": False,
     }  # fmt: skip
     settings = {
-        "requirements": "app", "python": f"3.{os.sys.version_info[1]}", "shared": {"dirs": [], "files": []},  # type: ignore[attr-defined]
+        "requirements": "app", "python": PYTHON, "shared": {"dirs": [], "files": []},
         "env_files": [], "site_packages": "link", "environment": {},
         "hooks": {"app": {"before_activate": [migrate]}},
     }  # fmt: skip
-    target = Target(settings["python"], "any", {}, (), ())  # type: ignore[arg-type]
+    target = Target(PYTHON, "any", {}, (), ())
     files = (TreeFile("app.py", "100644", digest, len(content)),)
     return Manifest("demo", tag, "1" * 40, "2" * 40, None, "", files, {}, (target,), settings), content
 
@@ -93,7 +95,8 @@ class HostLine:
         """Say who asks; learn the host's facts."""
         context = {"stage": "test", "host": "web-1", "groups": [], "verb": verb}
         policy = {"allow_root": True, "build_user": None, "accept_seal": "kernel", "step_s": 60.0}
-        facts: dict[str, Any] = self.ask("hello", run=self.run, operator=self.by, context=context, policy=policy)["facts"]
+        answer = self.ask("hello", run=self.run, operator=self.by, context=context, policy=policy)
+        facts: dict[str, Any] = answer["facts"]
         return facts
 
     def stage(self, tag: str, crash: Crash = None) -> dict[str, Any]:
@@ -135,6 +138,7 @@ class HostLine:
         try:
             self._line.sendall(framing.pack_json(value))
         except ConnectionError as error:
+            self._line.close()
             raise Died from error
 
     def _answer(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
@@ -10,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from deploy.onhost import prune, recovery
 from deploy.onhost.history import History, fold, rollback_candidates, rollback_target
+from deploy.onhost.layout import Layout
 from deploy.wire.names import ReleaseId
 
 A, B, C, D = (ReleaseId(f"v{number}-0000000{number}") for number in range(1, 5))
@@ -100,6 +102,18 @@ def test_a_pruned_release_starts_anew() -> None:
     made = book((A, None, "deploy"), (B, A, "deploy"), (A, B, "rollback"))
     made.add("pruned", release=B)
     assert not made.history.past(B).bad
+
+
+def test_what_prune_was_killed_over_is_deleted_by_the_next_command(tmp_path: Path) -> None:
+    """Its record was written, its marker still there: no release without a past comes back from that."""
+    made, layout = book((A, None, "deploy"), (B, A, "deploy")), Layout(tmp_path)
+    layout.release(A).mkdir(parents=True)
+    layout.marker(A).touch()
+    assert recovery.look(layout, made.history) == []
+    made.add("pruned", release=A)
+    assert [(action.do, action.release) for action in recovery.look(layout, made.history)] == [("sweep", A)]
+    made.add("stage", release=A)
+    assert recovery.look(layout, made.history) == []
 
 
 def test_releases_that_are_gone_from_disk_are_no_targets() -> None:

@@ -20,7 +20,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from deploy.onhost import marker
 from deploy.onhost.history import fold, rollback_candidates
@@ -530,15 +537,15 @@ def test_two_operators_and_kills_anywhere(ground: Path) -> None:
     run_state_machine_as_test(
         TwoOperators,
         settings=settings(
-            max_examples=ON_DEMAND or 60,
+            max_examples=ON_DEMAND or 50,
             stateful_step_count=25,
             derandomize=not ON_DEMAND,
             deadline=None,
             database=None,
-            phases=[Phase.generate] if os.environ.get('NOSHRINK') else list(Phase),
-            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],  # shrinking takes minutes: a failing history is printed as it is
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         ),
     )
     points = Counter((ground / "diary").read_text().splitlines())
     print(f"killed at {sum(points.values())} points, {len(points)} of them different; {dict(fired)}")
-    assert sum(points.values()) >= 100
+    assert sum(points.values()) >= 60

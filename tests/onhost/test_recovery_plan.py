@@ -15,19 +15,25 @@ RELEASES = tuple(ReleaseId(f"v{number}-0000000{number}") for number in range(1, 
 POINTS = (None, *RELEASES)
 
 some = st.sampled_from(RELEASES)
+point = st.sampled_from(POINTS)
+verb = st.sampled_from(("deploy", "rollback"))
+
+
+def written(*what: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """One record of these kinds with these fields."""
+    return st.fixed_dictionaries({"what": st.sampled_from(what), **fields})
+
+
 record = st.one_of(
-    st.fixed_dictionaries({"what": st.just("lock"), "by": st.just("ann")}),
-    st.fixed_dictionaries({"what": st.sampled_from(("stage", "staged", "pruned", "swept", "recovering")), "release": some}),
-    st.fixed_dictionaries(
-        {"what": st.just("switch"), "to": some, "from": st.sampled_from(POINTS), "verb": st.sampled_from(("deploy", "rollback"))}
-    ),
-    st.fixed_dictionaries({"what": st.just("switched"), "to": some}),
-    st.fixed_dictionaries({"what": st.sampled_from(("restarted", "returning")), "release": some}),
-    st.fixed_dictionaries({"what": st.just("confirmed"), "release": some, "verb": st.sampled_from(("deploy", "rollback"))}),
-    st.fixed_dictionaries({"what": st.sampled_from(("returned", "stuck")), "release": some, "to": st.sampled_from(POINTS)}),
-    st.fixed_dictionaries({"what": st.just("not-switched"), "release": some}),
-    st.fixed_dictionaries({"what": st.just("a record of a later program")}),
-)  # fmt: skip
+    written("lock", by=st.just("ann")),
+    written("stage", "staged", "pruned", "swept", "recovering", "restarted", "returning", release=some),
+    written("switch", to=some, verb=verb, **{"from": point}),
+    written("switched", to=some),
+    written("confirmed", release=some, verb=verb),
+    written("returned", "stuck", release=some, to=point),
+    written("not-switched", release=some),
+    written("a record of a later program"),
+)
 
 
 def journal(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

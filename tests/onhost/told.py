@@ -77,21 +77,25 @@ class Told:
         self.open = Open(record["to"], record["from"], record["verb"])
 
     def _switched(self, record: dict[str, Any], current: str | None) -> None:
-        assert self.open and self.open.to == record["to"]
+        assert self.open
+        assert self.open.to == record["to"]
         self.open.switched = True
 
     def _returning(self, record: dict[str, Any], current: str | None) -> None:
-        assert self.open and self.open.to == record["release"]
+        assert self.open
+        assert self.open.to == record["release"]
         self.open.returning = True
 
     def _recovering(self, record: dict[str, Any], current: str | None) -> None:
-        assert self.open and self.open.to == record["release"]
+        assert self.open
+        assert self.open.to == record["release"]
         self.open.recoveries += 1
         assert self.open.recoveries <= MOST_RECOVERIES, "recovery is bounded"
 
     def _confirmed(self, record: dict[str, Any], current: str | None) -> None:
         release = record["release"]
-        assert self.open and self.open.to == release
+        assert self.open
+        assert self.open.to == release
         self.bad.discard(release)
         if self.open.verb == "deploy" or release not in self.order:
             self.order = [r for r in self.order if r != release] + [release]
@@ -100,7 +104,9 @@ class Told:
         self.live, self.open, self.hurt, self.untried = release, None, False, False
 
     def _returned(self, record: dict[str, Any], current: str | None) -> None:
-        assert self.open and self.open.to == record["release"] and self.open.came_from == record["to"]
+        assert self.open
+        assert self.open.to == record["release"]
+        assert self.open.came_from == record["to"]
         assert self.open.to != self.open.came_from, "there is nothing to return to"
         self.bad.add(self.open.to)
         if self.live != record["to"]:

@@ -96,9 +96,10 @@ class Host:
         self._ask("unlock")
         self._contact.seq = None
 
-    def offer(self, manifest: Manifest, target: int) -> dict[str, Any]:
+    def offer(self, manifest: Manifest, target: int, host_needs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Say what would be staged; learn what the host lacks and what stands in the way."""
-        return self._ask("offer", manifest=manifest.to_json(), target=target, release=manifest.release_id)
+        offered = {"manifest": manifest.to_json(), "target": target, "release": manifest.release_id}
+        return self._ask("offer", **offered, host_needs=list(host_needs))
 
     def send(self, needed: Iterable[Sha256], sizes: Mapping[Sha256, int], read: Callable[[Sha256], bytes]) -> int:
         """Send the blobs that the host lacks; returns their bytes."""

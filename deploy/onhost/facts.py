@@ -49,6 +49,7 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         releases=_releases(layout, history),
         rollback_candidates=rollback_candidates(history, current, _complete(layout)),
         pending=[action.why for action in look(layout, history)] + _unknown(history),
+        unknown_hooks=[list(key) for key in history.unknown_hooks],
         lease=_lease(history),
         last_run=_last_run(history, but_run),
         lock=holder_of(layout.lock),

@@ -43,11 +43,13 @@ class Lock:
         return self._fd is not None
 
     def take(self, holder: Dict[str, Any]) -> None:
-        """Take it at once or not at all. Raises Busy with the holder; OSError where no file of ours lies there."""
+        """Take it at once or not at all. Raises Busy with the holder; OSError where no file of ours lies there or
+        where locks keep nobody out."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | _OURS, 0o600)
         try:
             _refuse_foreign(fd, self._path)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._try_it()
         except BlockingIOError:
             os.close(fd)
             raise Busy(_for_people(_named(self._path))) from None
@@ -56,6 +58,17 @@ class Lock:
             raise
         self._fd = fd
         self._write(dict(_me(), **holder))
+
+    def _try_it(self) -> None:
+        """Ask for the lock that is held once more: some filesystems grant it to anybody. Raises OSError (ENOLCK)."""
+        second = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        finally:
+            os.close(second)
+        raise OSError(errno.ENOLCK, "locks keep nobody out on this filesystem: put ROOT on another", str(self._path))
 
     def release(self) -> None:
         """Give it back and clear the holder's text."""

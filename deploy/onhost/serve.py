@@ -7,7 +7,7 @@ says that no switch is open on this host. Between them go events and heartbeats.
     hello    run, operator, context, policy, means -> facts; with ``means`` (an operator) also whether those would run
     lock     holder                           -> seq, recovered
     resume   holder, seq, wait_s              -> seq, recovered, ending: what became of this run's switch
-    offer    manifest, target                 -> need, problems
+    offer    manifest, target, host_needs     -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
     stage                                     -> facts of the release
     ready    release                          -> the release can be switched to
@@ -29,7 +29,7 @@ import os
 import traceback
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from deploy.wire import framing
 from deploy.wire import manifest as manifests
@@ -196,7 +196,8 @@ class Conversation:
             raise NotNow("the manifest's digest names %s, not %s" % (self._manifest.release_id, request["release"]))
         if stage.is_present(self._session, self._manifest):
             return {"need": [], "problems": [], "present": True}
-        problems = stage.problems(self._session, self._manifest, self._target)
+        asked: List[Dict[str, Any]] = request.get("host_needs") or []
+        problems = stage.problems(self._session, self._manifest, self._target, asked)
         need = stage.needed(self._session, self._manifest, self._target)
         return {"need": need, "problems": problems, "present": False}
 

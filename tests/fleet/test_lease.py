@@ -5,6 +5,9 @@ Lines here are cut by the control side, so that the host sees the end of its inp
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +18,9 @@ from deploy.events import HostStep
 from deploy.fleet import preflight
 from deploy.link.pipe import LinkLost
 from deploy.settings import Deadlines
+from deploy.wire.manifest import TreeFile
+from deploy.wire.names import Sha256
+from tests.fleet.conftest import Bundle
 
 Make = Callable[..., Any]
 Words = Callable[[Any], dict[str, str]]
@@ -169,3 +175,17 @@ def test_hosts_on_runs_of_their_own_are_all_rolled_back() -> None:
     hosts: Any = [One("a", "1", "live"), One("b", "2", "live"), One("c", "3", "returned"), One("d", "", "")]
     assert preflight.not_reached(hosts) == set()
     assert preflight.not_reached([*hosts, One("e", "1", "returned"), One("f", "1", "")]) == {"e", "f"}  # type: ignore[list-item]
+
+
+def test_a_slow_link_that_still_moves_is_not_lost(fleet: Any, bundle: Make, words: Words) -> None:
+    """An upload that takes longer than silence may last: progress counts, not the total."""
+    blob = os.urandom(300_000)
+    digest = Sha256(hashlib.sha256(blob).hexdigest())
+    made = bundle("v11")
+    files = (*made.manifest.files, TreeFile("noise.bin", "100644", digest, len(blob)))
+    slow = Bundle(dataclasses.replace(made.manifest, files=files), {**made.blobs, digest: blob})
+    fleet.bytes_a_second = 40_000
+    stage = fleet.stage(("web-1",), deadlines=Deadlines(silence_s=6))
+    ended = fleet.deploy(slow, stage=stage)
+    assert ended.exit_code == ExitCode.OK, ended.problems
+    assert ended.elapsed_s > 6

@@ -43,8 +43,10 @@ class Lock:
         return self._fd is not None
 
     def take(self, holder: Dict[str, Any]) -> None:
-        """Take it at once or not at all. Raises Busy with the holder; OSError where no file of ours lies there or
-        where locks keep nobody out."""
+        """Take it at once or not at all. Raises Busy with the holder.
+
+        Raises OSError where no file of ours lies there, or where locks keep nobody out.
+        """
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | _OURS, 0o600)
         try:
             _refuse_foreign(fd, self._path)

@@ -40,7 +40,6 @@ class Fuse:
     def __init__(self, line_fd: int, diary: Path) -> None:
         self._line_fd = line_fd
         self._diary = os.open(diary, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
-        self._main = os.getpid()
         self.left: int | None = None
         self.how = "before"
         self.doing = ""

@@ -45,9 +45,15 @@ class Told:
         """Take the next record; ``current`` is what the disk names by now."""
         assert record["seq"] > self.seq, "sequence numbers strictly increase"
         self.seq = record["seq"]
-        reader = getattr(self, "_" + record["what"].replace("-", "_"), None)
-        if reader:
-            reader(record, current)
+        readers = {
+            "lock": self._lock, "staged": self._staged, "swept": self._swept, "switch": self._switch,
+            "switched": self._switched, "returning": self._returning, "recovering": self._recovering,
+            "confirmed": self._confirmed, "returned": self._returned, "stuck": self._stuck,
+            "not-switched": self._not_switched, "pruned": self._pruned, "hook": self._hook,
+            "hook-done": self._hook_done,
+        }  # fmt: skip
+        if record["what"] in readers:
+            readers[record["what"]](record, current)
 
     def candidates(self) -> list[str]:
         """Where a bare rollback may go, newest first."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deploy.onhost import activate, environment, hooks, prune, recovery, serve, stage, toolchain
+from deploy.onhost import activate, environment, hooks, prune, recovery, seal, serve, stage, toolchain
 from deploy.onhost.channel import Channel
 from deploy.onhost.children import Finished
 from deploy.onhost.envs import env_key
@@ -161,6 +161,7 @@ def converse(line: socket.socket) -> None:
 
 def main() -> None:
     """Fork for each connection, for as long as whoever started this lives."""
+    seal.prctl(seal.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(sys.argv[1])

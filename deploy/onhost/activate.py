@@ -7,6 +7,7 @@ and returns from an unhealthy one. The switch's intent is journalled with all th
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import Any, Dict, List, Mapping, Sequence
@@ -75,11 +76,8 @@ def activate(session: Session, context: Context, release: ReleaseId, operator: O
         )
     except Exception as error:  # a bug after the switch is given back like any other failure
         failure = _failure("switch", error)
-        if came_from == release:  # it was live before and nothing was switched: there is nothing to go back to
-            session.book.append("not-switched", release=release, cause=str(failure)[:1000])
-            # Its restart was tried: what runs there now is for a person to say.
-            what = "%s is what `current` names, and it does not come up: %s" % (release, failure)
-            raise Stuck(what, failure.log) from error
+        if came_from == release:
+            raise _not_renewed(session, release, failure) from error
         return give_back(session, failure)
     return {"outcome": "live", "release": release, "from": came_from, "proof": proof}
 
@@ -89,7 +87,7 @@ def confirm(session: Session, proof: str, why: str = "") -> None:
     intent = _open(session)
     release = parse_release_id(intent["to"])
     session.book.append("confirmed", release=release, verb=intent["verb"], proof=proof, why=why)
-    _keep_previous(session, release)
+    keep_previous(session)
 
 
 def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
@@ -100,6 +98,8 @@ def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
     context = _context(intent["context"])
     operator: Operator = intent["operator"]
     session.tell("return", "started", "to %s" % (came_from or "nothing live, as before"), cause=failure.to_json())
+    with contextlib.suppress(OSError):  # a full disk keeps nobody from returning
+        session.book.append("returning", release=release, to=came_from)
     try:
         if came_from:
             old = marker.read(session.layout, parse_release_id(came_from))
@@ -115,6 +115,7 @@ def give_back(session: Session, failure: StepFailed) -> Dict[str, Any]:
         raise Stuck(what, failure.log + (error.log if isinstance(error, StepFailed) else [])) from error
     _note(session, "returned", release=release, to=came_from, cause=str(failure)[:1000], **_now())
     session.tell("return", "done", "to %s" % (came_from or "nothing live"))
+    keep_previous(session)
     run_failed_hooks(session, context, release)
     return {"outcome": "returned", "release": release, "from": came_from, "failure": failure.to_json()}
 
@@ -138,17 +139,27 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
     release = parse_release_id(intent["to"])
     session.check = _unheard
     history = fold(session.book.records)
+    renewed = release == intent.get("from")
     # Killed before the restart, the process of the old release would answer, and be taken for the new one.
-    settled = _healthy if history.restarted == release else _bring_up
+    restarted = history.restarted == release and history.restarted_boot in ("", boot_id())
+    settled = _healthy if restarted else _renew if renewed else _bring_up
     try:
         if not history.switched:  # killed right after rename(2); from here on only a return undoes it
             session.book.append("switched", to=release, **_now())
         found = marker.read(session.layout, release)
         proof = settled(session, _context(intent["context"]), found, intent["operator"])
-    except Exception as error:  # noqa: BLE001 - what cannot be shown to be well goes back
+    except Exception as error:  # what cannot be shown to be well goes back
+        if renewed:
+            raise _not_renewed(session, release, _failure("settle", error)) from error
         return give_back(session, _failure("settle", error))
     confirm(session, proof, why)
     return {"outcome": "live", "release": release, "from": intent.get("from"), "proof": proof, "settled": why}
+
+
+def _not_renewed(session: Session, release: ReleaseId, failure: StepFailed) -> Stuck:
+    """Nothing was switched, so there is nothing to return to; its restart was tried: a person must say what runs."""
+    session.book.append("not-switched", release=release, cause=str(failure)[:1000])
+    return Stuck("%s is what `current` names, and it does not come up: %s" % (release, failure), failure.log)
 
 
 def finish_return(session: Session, why: str) -> Dict[str, Any]:
@@ -186,7 +197,7 @@ def probe_live(session: Session, context: Context, release: Release, operator: O
 def _bring_up(session: Session, context: Context, release: Release, operator: Operator, *, tries: int = 1) -> str:
     if operator.get("restart"):
         _command(session, context, release, operator["restart"], "restart", tries=tries)
-        session.book.append("restarted", release=release.id)
+        session.book.append("restarted", release=release.id, boot=boot_id())
     return _healthy(session, context, release, operator)
 
 
@@ -256,14 +267,15 @@ def _stop(session: Session, context: Context, release: ReleaseId, operator: Oper
             session.tell("stop", "warned", str(error))
 
 
-def _keep_previous(session: Session, release: ReleaseId) -> None:
+def keep_previous(session: Session) -> None:
     """Show people where a bare rollback would go. The journal decides; failing to write it is only told."""
     layout = session.layout
     complete = [name for name in layout.present() if marker.is_complete(layout, name)]
-    target = rollback_target(fold(session.book.records), release, complete)
+    target = rollback_target(fold(session.book.records), layout.link_target(layout.current), complete)
     try:
         if target:
-            switch.point(layout, layout.previous, target)
+            if layout.link_target(layout.previous) != target:
+                switch.point(layout, layout.previous, target)
         else:
             unlink_if_there(layout.previous)
     except (OSError, switch.NotSwitched) as error:

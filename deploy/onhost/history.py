@@ -13,10 +13,14 @@ MOST_GONE = 50
 
 @dataclass
 class Past:
-    """One release's past. ``deployed_seq`` is its last activation by a deploy that was confirmed; 0 is never."""
+    """One release's past. ``deployed_seq`` is its last activation by a deploy that was confirmed; 0 is never.
+
+    ``tried_seq`` is its last one by a deploy that nobody confirmed: left there, it comes after all deployed before.
+    """
 
     staged_seq: int = 0
     deployed_seq: int = 0
+    tried_seq: int = 0
     live_seq: int = 0
     live_at: float = 0.0
     was_active: bool = False
@@ -65,20 +69,24 @@ class RunPast:
 class History:
     """All releases' pasts, the runs', and the switch that nobody has settled yet.
 
-    Of that switch: whether it happened, which release was restarted last, whether returning from it failed, and how
-    often recovery began to settle it.
-    ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
-    began and whose outcome nobody wrote down. ``freeze``: who froze this host and why, until somebody thawed it.
-    began and whose outcome nobody wrote down. ``pruned``: what was live and then deleted on purpose.
-    ``known``: the migrations that each release lists. ``applied``: those that may be applied, in the order heard of.
+    Of that switch: whether it happened, which release was restarted last and in which boot, whether returning from it
+    was begun, whether that failed, and how often recovery began to settle it.
+    ``deleted``: what was pruned and not staged since. ``lives``: what ``current`` was pointed at, in order.
+    ``unknown_hooks``: by point and text, each ``once`` hook that began and whose outcome nobody wrote down.
+    ``freeze``: who froze this host and why, until somebody thawed it. ``pruned``: what was live and then deleted on
+    purpose. ``known``: the migrations that each release lists. ``applied``: those that may be applied, in the order
+    heard of.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     open_switch: Optional[Record] = None
     switched: bool = False
     restarted: str = ""
+    restarted_boot: str = ""
+    returning: bool = False
     stuck: bool = False
     recoveries: int = 0
+    deleted: Set[str] = field(default_factory=set)  # pyright: ignore[reportUnknownVariableType]
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     freeze: Optional[Record] = None
@@ -142,7 +150,8 @@ def rollback_candidates(
     history: History, current: Optional[ReleaseId], complete: Sequence[ReleaseId]
 ) -> List[ReleaseId]:
     """All good releases deployed before the present one, newest first."""
-    limit = history.past(current).deployed_seq if current else float("inf")
+    present = history.past(current) if current else Past()
+    limit = max(present.deployed_seq, present.tried_seq) or float("inf")
     found = [
         r for r in complete if r != current and not history.past(r).bad and 0 < history.past(r).deployed_seq < limit
     ]
@@ -173,6 +182,7 @@ def gone(history: History, current: Optional[ReleaseId], complete: Sequence[Rele
 
 
 def _stage(history: History, record: Record, operator: str) -> None:
+    history.deleted.discard(record["release"])
     past = history.past(record["release"])
     past.tag, past.commit, past.by = record.get("tag", ""), record.get("commit", ""), operator
     past.staged_at = record["at"]
@@ -184,8 +194,9 @@ def _staged(history: History, record: Record, _operator: str) -> None:
 
 
 def _switch(history: History, record: Record, _operator: str) -> None:
-    history.open_switch, history.switched, history.restarted, history.stuck = record, False, "", False
-    history.recoveries = 0
+    history.open_switch, history.switched, history.returning, history.stuck = record, False, False, False
+    history.restarted, history.restarted_boot, history.recoveries = "", "", 0
+    history.deleted.discard(record["to"])
     run = history.run(str(record.get("run", "")))
     run.to, run.came_from, run.outcome = record["to"], record.get("from"), ""
 
@@ -199,7 +210,9 @@ def _ended(history: History, record: Record, outcome: str) -> None:
 
 def _switched(history: History, record: Record, _operator: str) -> None:
     history.switched = True
-    history.past(record["to"]).was_active = True
+    past = history.past(record["to"])
+    past.was_active = True
+    past.tried_seq = record["seq"] if (history.open_switch or {}).get("verb") == "deploy" else 0
     _points_at(history, record)
 
 
@@ -209,7 +222,11 @@ def _points_at(history: History, record: Record) -> None:
 
 
 def _restarted(history: History, record: Record, _operator: str) -> None:
-    history.restarted = record["release"]
+    history.restarted, history.restarted_boot = record["release"], str(record.get("boot") or "")
+
+
+def _returning(history: History, _record: Record, _operator: str) -> None:
+    history.returning = True
 
 
 def _recovering(history: History, _record: Record, _operator: str) -> None:
@@ -226,7 +243,7 @@ def _stuck(history: History, record: Record, _operator: str) -> None:
 def _confirmed(history: History, record: Record, _operator: str) -> None:
     past = history.past(record["release"])
     switch = history.open_switch
-    past.live_seq, past.live_at, past.bad = record["seq"], record["at"], False
+    past.live_seq, past.live_at, past.bad, past.tried_seq = record["seq"], record["at"], False, 0
     past.proof = record.get("proof", "")
     if past.deployed_seq == 0 or record.get("verb") == "deploy":
         past.deployed_seq = record["seq"]
@@ -252,6 +269,7 @@ def _pruned(history: History, record: Record, _operator: str) -> None:
     past = history.releases.pop(record["release"], None)
     if past is not None and past.live_seq:
         history.pruned[record["release"]] = past
+    history.deleted.add(record["release"])
 
 
 def _migrations(history: History, record: Record, _operator: str) -> None:
@@ -299,6 +317,7 @@ _READERS = {
     "switch": _switch,
     "switched": _switched,
     "restarted": _restarted,
+    "returning": _returning,
     "recovering": _recovering,
     "stuck": _stuck,
     "confirmed": _confirmed,

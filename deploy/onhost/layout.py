@@ -162,6 +162,14 @@ class Layout:
             return []
         return [parse_release_id(name) for name in sorted(found) if is_release_id(name)]
 
+    def remove_release(self, release: ReleaseId) -> None:
+        """Delete a release, its marker first: cut off in the middle it is BROKEN, never a complete one with holes."""
+        folder = self.release(release)
+        if folder.is_dir() and not folder.is_symlink():
+            folder.chmod(0o755)
+            unlink_if_there(self.marker(release))
+        remove_tree(folder)
+
     def scratch(self, name: str) -> Path:
         """A new empty folder below ``.deploy/tmp`` that nobody else has."""
         self.tmp.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ from . import plain
 from .processes import boot_id, identify, up_s
 
 HOLDER_BYTES = 1024
+_NAMED_WITHIN_S = 0.2
+"""How long who was refused waits for the holder, who has just taken the lock, to write down who it is."""
 
 
 class Busy(Exception):
@@ -44,14 +46,17 @@ class Lock:
         return self._fd is not None
 
     def take(self, holder: Dict[str, Any]) -> None:
-        """Take it at once or not at all. Raises Busy with the holder, OSError where locks keep nobody out."""
+        """Take it at once or not at all. Raises Busy with the holder.
+
+        Raises OSError where no file of ours lies there, or where locks keep nobody out.
+        """
         fd = plain.open_file(self._path, os.O_RDWR | os.O_CREAT, ours=True)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._try_it()
         except BlockingIOError:
             os.close(fd)
-            raise Busy(_for_people(_written_soon(self._path))) from None
+            raise Busy(_for_people(_named(self._path))) from None
         except BaseException:
             os.close(fd)
             raise
@@ -95,6 +100,18 @@ def _fitting(holder: Dict[str, Any]) -> bytes:
         holder = dict(holder, **{longest: str(holder[longest])[: len(str(holder[longest])) // 2]})
 
 
+def _named(path: Path) -> Dict[str, Any]:
+    """What a living holder wrote. Text of a dead one names the wrong person: then nobody is named."""
+    deadline = time.monotonic() + _NAMED_WITHIN_S
+    while True:
+        written = _written(path)
+        if _still_runs(written):
+            return written
+        if time.monotonic() > deadline:
+            return {} if written.get("process") else written
+        time.sleep(0.001)
+
+
 def holder_of(path: Path) -> Optional[Dict[str, Any]]:
     """What the present holder wrote, or None where nobody holds the lock. Never touches the lock itself.
 
@@ -102,7 +119,9 @@ def holder_of(path: Path) -> Optional[Dict[str, Any]]:
     the process that wrote itself down still runs, and which locks there are.
     """
     written = _written(path)
-    return _for_people(written) if _still_runs(written) or _is_locked(path) else None
+    if _still_runs(written):
+        return _for_people(written)
+    return _for_people(_named(path)) if _is_locked(path) else None
 
 
 def address() -> Dict[str, str]:
@@ -142,16 +161,6 @@ def _for_people(written: Dict[str, Any]) -> Dict[str, Any]:
     if _still_runs(written) and isinstance(written.get("up_s"), float):
         holder["held_s"] = round(max(0.0, up_s() - written["up_s"]), 1)
     return holder
-
-
-def _written_soon(path: Path) -> Dict[str, Any]:
-    """What the holder wrote; whoever took the lock this very moment is given another to write who it is."""
-    for _ in range(20):
-        written = _written(path)
-        if written:
-            return written
-        time.sleep(0.01)
-    return {}
 
 
 def _written(path: Path) -> Dict[str, Any]:

@@ -17,6 +17,7 @@ from deploy.wire.migrations import Listing
 from deploy.wire.names import ReleaseId
 
 from . import hooks, marker
+from .children import CUT
 from .history import fold
 from .hooks import Configured, Context
 from .marker import NotARelease
@@ -126,7 +127,7 @@ def _list(session: Session, context: Context, manifest: Manifest, hook: Hook) ->
         elif finished.ok:
             try:
                 # Read before it is redacted: a secret such as DB_NAME=shop is part of many a name.
-                return migrations.read(finished.output, leave_out=set(secrets.values()))
+                return migrations.read(finished.output, leave_out={secret.reveal() for secret in secrets.values()})
             except ValueError as error:
                 cause = str(error)
         log = hooks.redact(finished.output, secrets, cut=CUT).rstrip().splitlines()[-20:]

@@ -1,7 +1,7 @@
 """Delete what no kept release needs: old releases first, then the store's content with the last release that used it.
 
 Keeps N good releases, never current, previous, pinned or possibly in use (``usage``), and never the one to go back to.
-Never called where a switch is open.
+Refused where a switch is open.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from deploy.wire.names import ReleaseId
 
 from . import envs, marker, switch, toolchain, usage, wheels
 from .history import History, fold, rollback_target
-from .layout import Layout, remove_tree, unlink_if_there
+from .layout import Layout, remove_tree, sync_folder, unlink_if_there
 from .marker import NotARelease
-from .session import Session
+from .session import Session, StepFailed
 from .wheels import wheel_keys
 
 NAMED = 3
@@ -73,8 +73,11 @@ def prune(session: Session, keep: int, *, free: Optional[int] = None, unit: str 
     """Delete old releases and what only they needed. Returns what went, and what stays with why.
 
     With ``free``, the oldest go until so many bytes are free, also of those that would be kept by number.
+    Raises StepFailed where a switch is open: the release to return to is neither current nor previous.
     """
     layout, history = session.layout, fold(session.book.records)
+    if history.open_switch is not None:
+        raise StepFailed("prune", "the switch to %s is not confirmed yet" % history.open_switch["to"])
     complete = [release for release in layout.present() if marker.is_complete(layout, release)]
     guards, used = guarded(layout, history, complete), usage.in_use(layout, history, unit)
     if free is None:
@@ -125,11 +128,13 @@ def _free(layout: Layout) -> int:
 
 def _delete(session: Session, release: ReleaseId) -> None:
     layout = session.layout
-    session.book.append("pruned", release=release)
     folder = layout.release(release)
     os.chmod(folder, 0o755)
-    # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release.
+    # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release. Only then is it
+    # forgotten: what cannot be removed must stay one to go back to.
     unlink_if_there(layout.marker(release))
+    sync_folder(folder)
+    session.book.append("pruned", release=release)
     remove_tree(folder)
     switch.drop_spare(layout, release)
 

@@ -1,19 +1,20 @@
 """What an interrupted run left behind, and what is done about it: a pure decision, then one action after the other.
 
 ``plan`` decides from journal and disk alone; ``recover`` acts, only under the lock, at the start of every mutating
-command. Read-only commands show the plan.
+command. Read-only commands show the plan. What acts may be killed at any instruction: the next one plans anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Set
 
-from deploy.wire.names import ReleaseId
+from deploy.wire.names import ReleaseId, parse_release_id
 
-from . import activate, envs, hooks, marker, toolchain, wheels
+from . import activate, envs, hooks, marker, switch, toolchain, wheels
 from .children import ENDING_S
 from .history import History, fold
 from .journal import Record
@@ -27,7 +28,7 @@ MOST_RECOVERIES = 3
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do: ``settle``, ``return`` or ``cancel`` the open switch, or ``sweep`` a BROKEN release."""
+    """One thing to do: ``settle``, ``return``, ``give up`` or ``cancel`` a switch, or ``sweep`` a BROKEN release."""
 
     do: str
     release: str
@@ -36,33 +37,38 @@ class Action:
 
 def plan(history: History, current: Optional[ReleaseId], broken: Sequence[ReleaseId]) -> List[Action]:
     """Decide what recovery does. Pure; the same answer however often it is asked."""
-    actions: List[Action] = []
-    switch = history.open_switch
-    if switch is not None:
-        to, came_from = switch["to"], switch.get("from")
-        if history.stuck:
-            # Tried once and left to a person, who may now deploy what mends it.
-            actions.append(Action("cancel", to, "stuck: neither %s nor the release before it came up" % to))
-        elif to == came_from:
-            actions.append(Action("cancel", to, "%s was live before and still is" % to))
-        elif current == to:
-            actions.append(Action("settle", to, "unconfirmed: switched to %s, and nobody confirmed it" % to))
-        elif history.switched:
-            # The link is back, but nobody knows whether the service was restarted since.
-            actions.append(Action("return", to, "returning from %s was cut short" % to))
-        else:
-            actions.append(Action("cancel", to, "the switch to %s did not happen" % to))
-    actions += [
+    found = [] if history.open_switch is None else [_of_the_switch(history, history.open_switch, current)]
+    return found + [
         Action("sweep", release, "%s is half made: the next command sweeps it" % release)
         for release in broken
         if release != current
     ]
-    return actions
+
+
+def _of_the_switch(history: History, switch: Record, current: Optional[ReleaseId]) -> Action:
+    to, came_from = switch["to"], switch.get("from")
+    if history.stuck:
+        # Tried once and left to a person, who may now deploy what mends it.
+        return Action("cancel", to, "stuck: neither %s nor the release before it came up" % to)
+    if current not in (None, to, came_from):
+        return Action("cancel", to, "`current` was pointed at %s by other hands" % current)
+    if current == to and not history.returning:
+        why = "unconfirmed: switched to %s, and nobody confirmed it"
+        action = Action("settle", to, (why if to != came_from else "restarting %s was cut short") % to)
+    elif history.switched or history.returning:
+        # The link may be back, but nobody knows whether the service was restarted since.
+        action = Action("return", to, "returning from %s was cut short" % to)
+    else:
+        return Action("cancel", to, "the switch to %s did not happen" % to)
+    if history.recoveries < MOST_RECOVERIES:
+        return action
+    times = "settling it was begun %d times and cut off each time" % history.recoveries
+    return Action("give up", to, "%s: %s" % (action.why, times))
 
 
 def look(layout: Layout, history: History) -> List[Action]:
-    """The plan for this host as it is now. Reads only."""
-    broken = [release for release in layout.present() if not marker.is_complete(layout, release)]
+    """The plan for this host as it is now. Reads only. What prune had begun to delete is as good as BROKEN."""
+    broken = [r for r in layout.present() if r in history.deleted or not marker.is_complete(layout, r)]
     return plan(history, layout.link_target(layout.current), broken)
 
 
@@ -73,39 +79,69 @@ def recover(session: Session) -> List[Dict[str, Any]]:
     something runs that nobody here may end.
     """
     done: List[Dict[str, Any]] = []
-    history = fold(session.book.records)
-    actions = look(session.layout, history)
+    actions = [action for action in _looked(session) if action.do != "sweep"]
+    for action in actions:
+        if action.do == "give up":
+            _give_up(session, action)
     _end_survivors(session, done)
     _sweep_scratch(session.layout)
-    for action in actions:
-        session.tell("recover", "started", "%s %s: %s" % (action.do, action.release, action.why))
-        if action.do == "cancel":
-            session.book.append("not-switched", release=action.release, cause=action.why)
-        elif action.do in ("settle", "return"):
-            _count(session, action, history)
-            settled = activate.settle if action.do == "settle" else activate.finish_return
-            done.append(settled(session, action.why))
-            session.check = session.channel.check
-            continue
-        else:
-            session.book.append("swept", release=action.release)
-            remove_tree(session.layout.releases / action.release)
-        done.append({"do": action.do, "release": action.release, "why": action.why})
+    done += [_settled(session, action) for action in actions]
+    # Looked again: what was returned from may be half made as well.
+    done += [_swept(session, action) for action in _looked(session)]
+    complete = [release for release in session.layout.present() if marker.is_complete(session.layout, release)]
+    _write_down_staged(session, complete)
+    activate.keep_previous(session)
+    switch.mend_spares(session.layout, complete)
     return done
 
 
-def _count(session: Session, action: Action, history: History) -> None:
-    """Write down that the switch is being settled once more. Raises activate.Stuck where that was cut off too often.
+def _write_down_staged(session: Session, complete: Sequence[ReleaseId]) -> None:
+    """A run that was killed between a release's marker and its record had staged it all the same."""
+    history = fold(session.book.records)
+    for release in complete:
+        past = history.releases.get(release)
+        if past is not None and past.staged_at and not past.staged_seq:
+            with contextlib.suppress(marker.NotARelease):
+                facts = marker.read(session.layout, release).facts
+                session.book.append("staged", release=release, sealed=facts.get("sealed", ""))
 
-    Settling restarts the service: what kills the host program each time must not do so for ever.
+
+def _looked(session: Session) -> List[Action]:
+    return look(session.layout, fold(session.book.records))
+
+
+def _settled(session: Session, action: Action) -> Dict[str, Any]:
+    """Settle, return or cancel the open switch. Raises activate.Stuck."""
+    session.tell("recover", "started", "%s %s: %s" % (action.do, action.release, action.why))
+    if action.do == "cancel":
+        session.book.append("not-switched", release=action.release, cause=action.why)
+        return {"do": action.do, "release": action.release, "why": action.why}
+    # Settling restarts the service: what kills the host program each time must not do so for ever.
+    session.book.append("recovering", release=action.release, why=action.why)
+    settled = activate.settle if action.do == "settle" else activate.finish_return
+    found = settled(session, action.why)
+    session.check = session.channel.check
+    return found
+
+
+def _swept(session: Session, action: Action) -> Dict[str, Any]:
+    session.tell("recover", "started", "%s %s: %s" % (action.do, action.release, action.why))
+    session.book.append("swept", release=action.release)
+    session.layout.remove_release(parse_release_id(action.release))
+    return {"do": action.do, "release": action.release, "why": action.why}
+
+
+def _give_up(session: Session, action: Action) -> None:
+    """Leave the service and all that runs to a person, untouched. Raises activate.Stuck.
+
+    What a restart left running is the service itself: no later run hunts it as the remains of a command.
     """
-    if history.recoveries < MOST_RECOVERIES:
-        session.book.append("recovering", release=action.release, why=action.why)
-        return
-    cause = "settling it was begun %d times and cut off each time" % history.recoveries
-    intent = history.open_switch or {}
-    session.book.append("stuck", release=action.release, to=intent.get("from"), cause=cause)
-    raise activate.Stuck("%s: %s; nothing was restarted this time" % (action.why, cause))
+    intent = fold(session.book.records).open_switch or {}
+    session.book.append("stuck", release=action.release, to=intent.get("from"), cause=action.why)
+    for record in unfinished(session.book.records):
+        if record["label"] == "restart":
+            session.book.note("child-done", child=record["seq"])
+    raise activate.Stuck("%s; nothing was restarted this time" % action.why)
 
 
 def _end_survivors(session: Session, done: List[Dict[str, Any]]) -> None:

@@ -21,6 +21,7 @@ from .layout import Layout, remove_tree, sync_filesystem
 from .session import Session, StepFailed
 from .store import WrongContent
 
+_ANOTHER_FIRST = "deploy or roll back to another tag, then deploy this one again"
 LEAST_BYTES, LEAST_INODES = 32 << 20, 200
 
 
@@ -56,7 +57,9 @@ def is_present(session: Session, manifest: Manifest) -> bool:
     """
     release = manifest.release_id
     is_live = session.layout.link_target(session.layout.current) == release
-    if not marker.is_complete(session.layout, release) and not is_live:
+    if not marker.is_complete(session.layout, release):
+        if is_live:
+            raise StepFailed("verify", "%s is live and has lost its marker" % release, _ANOTHER_FIRST)
         return False
     _refuse_namesake(session, manifest)
     _, wrong = readiness.intact(session, release)
@@ -65,10 +68,10 @@ def is_present(session: Session, manifest: Manifest) -> bool:
         return True
     if is_live:
         cause = "%s is live and was %s" % (release, weak) if weak else "it is live: %s" % "; ".join(wrong)
-        raise StepFailed("verify", cause, "deploy or roll back to another tag, then deploy this one again")
+        raise StepFailed("verify", cause, _ANOTHER_FIRST)
     with session.step("sweep", release):
         session.book.append("swept", release=release, cause="; ".join(wrong) or weak)
-        remove_tree(session.layout.release(release))
+        session.layout.remove_release(release)
     return False
 
 

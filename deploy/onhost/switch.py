@@ -6,12 +6,13 @@ exchanged in (renameat2(2) with RENAME_EXCHANGE).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 from deploy.wire.names import ReleaseId
 
@@ -64,6 +65,20 @@ def leave_spare(layout: Layout, release: ReleaseId) -> None:
         if layout.link_target(spare) != release:
             unlink_if_there(spare)
             os.symlink("releases/" + release, spare)
+
+
+def mend_spares(layout: Layout, complete: Sequence[ReleaseId]) -> None:
+    """Give every complete release its spare links, whatever a killed run left. Best effort: a disk may be full."""
+    folder = layout.state / "links"
+    for path in filter(Path.is_symlink, sorted(folder.iterdir()) if folder.exists() else []):
+        target, link = layout.link_target(path), layout.root / path.name.partition(".")[0]
+        if target not in complete:
+            unlink_if_there(path)
+        elif target and path != _spare(layout, link, target):
+            os.replace(path, _spare(layout, link, target))  # an exchange was cut off; this needs no inode
+    for release in complete:
+        with contextlib.suppress(OSError):
+            leave_spare(layout, release)
 
 
 def drop_spare(layout: Layout, release: ReleaseId) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
@@ -10,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from deploy.onhost import prune, recovery
 from deploy.onhost.history import History, fold, rollback_candidates, rollback_target
+from deploy.onhost.layout import Layout
 from deploy.wire.names import ReleaseId
 
 A, B, C, D = (ReleaseId(f"v{number}-0000000{number}") for number in range(1, 5))
@@ -102,6 +104,18 @@ def test_a_pruned_release_starts_anew() -> None:
     assert not made.history.past(B).bad
 
 
+def test_what_prune_was_killed_over_is_deleted_by_the_next_command(tmp_path: Path) -> None:
+    """Its record was written, its marker still there: no release without a past comes back from that."""
+    made, layout = book((A, None, "deploy"), (B, A, "deploy")), Layout(tmp_path)
+    layout.release(A).mkdir(parents=True)
+    layout.marker(A).touch()
+    assert recovery.look(layout, made.history) == []
+    made.add("pruned", release=A)
+    assert [(action.do, action.release) for action in recovery.look(layout, made.history)] == [("sweep", A)]
+    made.add("stage", release=A)
+    assert recovery.look(layout, made.history) == []
+
+
 def test_releases_that_are_gone_from_disk_are_no_targets() -> None:
     """The journal remembers more than the disk holds."""
     made = book((A, None, "deploy"), (B, A, "deploy"), (C, B, "deploy"))
@@ -170,12 +184,53 @@ def test_a_switch_that_can_be_settled_neither_way_is_tried_once() -> None:
         assert made.history.past(B).bad
 
 
-def test_renewing_the_live_release_is_only_cancelled() -> None:
-    """Asked for again while live: there is nothing to go back to."""
+def test_renewing_the_live_release_is_finished() -> None:
+    """Asked for again while live: its restart may have been cut in half, so it is brought up; nothing to go back to."""
     made = book((A, None, "deploy"))
     made.add("switch", to=A, verb="deploy", **{"from": A})
+    assert acts(made, A) == [("settle", A)]
     made.add("switched", to=A)
-    assert acts(made, A) == [("cancel", A)]
+    assert acts(made, A) == [("settle", A)]
+
+
+def test_a_return_that_was_begun_is_finished_though_current_still_names_the_new_release() -> None:
+    """Its intent is written down: another host failed, or the first release ever was stopped already."""
+    made = book((A, None, "deploy"))
+    made.add("switch", to=B, verb="deploy", **{"from": A})
+    made.add("switched", to=B)
+    made.add("returning", release=B, to=A)
+    assert acts(made, B) == acts(made, A) == [("return", B)]
+
+
+def test_where_current_was_pointed_elsewhere_by_hand_it_stays_there() -> None:
+    """Whoever did that meant it; the open switch is forgotten."""
+    made = book((A, None, "deploy"))
+    made.add("switch", to=B, verb="deploy", **{"from": A})
+    made.add("switched", to=B)
+    assert acts(made, C) == [("cancel", B)]
+
+
+def test_recovery_that_was_cut_off_too_often_is_given_up() -> None:
+    """Status shows it before the next command says it; what did not happen is cancelled all the same."""
+    made = book((A, None, "deploy"))
+    made.add("switch", to=B, verb="deploy", **{"from": A})
+    for _ in range(recovery.MOST_RECOVERIES):
+        made.add("recovering", release=B)
+    assert acts(made, A) == [("cancel", B)]
+    made.add("switched", to=B)
+    assert acts(made, A) == acts(made, B) == [("give up", B)]
+
+
+def test_a_release_that_was_left_unconfirmed_comes_after_all_before() -> None:
+    """Stuck on it, a bare rollback goes to what was live right before, also where it had been deployed long ago."""
+    made = book((B, None, "deploy"), (A, B, "deploy"))
+    for release in (B, C):
+        made.add("switch", to=release, verb="deploy", **{"from": A})
+        made.add("switched", to=release)
+        made.add("stuck", release=release, to=A)
+        made.add("not-switched", release=release)
+    assert rollback_target(made.history, C, [A, B, C]) == A
+    assert rollback_target(made.history, B, [A, B, C]) == A
 
 
 def test_broken_releases_are_swept_but_never_the_one_that_current_names() -> None:

@@ -7,12 +7,13 @@ never *unused*. Never called where a switch is open.
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Set
+from typing import Dict, List, Optional, Set, Tuple
 
 from deploy.wire.names import ReleaseId
 
 from . import live, marker, switch, toolchain
 from .history import History, fold
+from .journal import Record
 from .layout import Layout, remove_tree, unlink_if_there
 from .marker import NotARelease
 from .processes import Process, boot_id, effective_uid, groups_of, identify, open_files, started_s
@@ -50,11 +51,22 @@ def prune(session: Session, keep: int) -> Dict[str, object]:
         # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release.
         unlink_if_there(layout.marker(release))
         remove_tree(folder)
-        switch.drop_spare(layout, release)
         gone.append(release)
-    freed = _sweep_store(session) if gone else 0
+    switch.sweep_spares(layout)
+    freed = 0
+    if _store_is_due(session.book.records):
+        wanted = _referred_to(layout)
+        if wanted is not None:  # else somebody's half-made release: sweep next time
+            freed = _sweep_store(session, *wanted)
+            session.book.note("freed", files=freed)
     session.book.reserve()
     return {"pruned": gone, "in_use": spared, "store_files": freed}
+
+
+def _store_is_due(records: List[Record]) -> bool:
+    """Whether a release went since the store was swept: also one that a run pruned which was then cut off."""
+    whats = (record["what"] for record in reversed(records))
+    return next((what for what in whats if what in ("freed", "pruned")), "freed") == "pruned"
 
 
 def in_use(layout: Layout, history: History) -> Set[str]:
@@ -98,21 +110,26 @@ def _may_serve(layout: Layout, process: Process) -> bool:
         return False  # gone meanwhile
 
 
-def _sweep_store(session: Session) -> int:
-    """Drop archives, files, wheels and environments that no release on this host refers to any more."""
-    layout = session.layout
+def _referred_to(layout: Layout) -> Optional[Tuple[Set[str], Set[str]]]:
+    """The store's files and its wheels and environments that releases refer to; None where one is half made."""
     files: Set[str] = set()
     folders: Set[str] = set()
     for release in layout.present():
         try:
             found = marker.read(layout, release)
         except NotARelease:
-            return 0  # somebody's half-made release: sweep next time
+            return None
         files |= {file.sha256 for file in found.manifest.files} | set(found.manifest.archives)
         folders.add(str(found.selection["env_key"]))
         for target in found.manifest.targets:
             folders.add(toolchain.key(target))
             folders |= set(wheel_keys(target).values())
+    return files, folders
+
+
+def _sweep_store(session: Session, files: Set[str], folders: Set[str]) -> int:
+    """Drop archives, files, wheels and environments that no release on this host refers to any more."""
+    layout = session.layout
     freed = 0
     for folder, _, names in os.walk(layout.files):
         for name in names:

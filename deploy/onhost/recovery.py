@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set
 
 from deploy.wire.names import ReleaseId
 
-from . import activate, envs, hooks, marker, toolchain
+from . import activate, envs, hooks, marker, switch, toolchain
 from .children import ENDING_S
 from .history import History, fold
 from .journal import Record
@@ -91,6 +91,7 @@ def recover(session: Session) -> List[Dict[str, Any]]:
             session.book.append("swept", release=action.release)
             remove_tree(session.layout.releases / action.release)
         done.append({"do": action.do, "release": action.release, "why": action.why})
+    switch.sweep_spares(session.layout)
     return done
 
 

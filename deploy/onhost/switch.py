@@ -66,10 +66,12 @@ def leave_spare(layout: Layout, release: ReleaseId) -> None:
             os.symlink("releases/" + release, spare)
 
 
-def drop_spare(layout: Layout, release: ReleaseId) -> None:
-    """Take them away again when the release goes."""
-    for link in (layout.current, layout.previous):
-        unlink_if_there(_spare(layout, link, release))
+def sweep_spares(layout: Layout) -> None:
+    """Take away every spare that names no release of this host any more."""
+    present = set(layout.present())
+    for spare in sorted((layout.state / "links").glob("*")):
+        if layout.link_target(spare) not in present:
+            unlink_if_there(spare)
 
 
 def _spare(layout: Layout, link: Path, release: ReleaseId) -> Path:

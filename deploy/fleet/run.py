@@ -132,6 +132,8 @@ class FleetRun:
         steps = next_steps(outcomes).splitlines() + self._without_the_unreachable(outcomes)
         if code in (ExitCode.MIXED, ExitCode.INTERRUPTED):
             steps.append(f"fab status {self.where}")
+        if not steps:
+            steps.append(f"fab {self.verb}{f':{self.tag}' if self.tag else ''} {self.where}  # again: nothing to clean up")
         served = any(host.current for host in self.phases.hosts)
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",

@@ -17,7 +17,7 @@ from deploy import pipeline
 from deploy.closure import lockfile, plan
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
-from deploy.hostprogram import host_program
+from deploy.hostprogram import HostProgram, host_program
 from deploy.link.local import LocalPipe
 from deploy.link.pipe import Pipe
 from deploy.onhost import history, journal
@@ -93,6 +93,9 @@ class Fleet:
     names: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
     keep: int = 5
+    program: HostProgram = field(default_factory=host_program)
+    pipe: Callable[[str], Pipe] = LocalPipe
+    """Starts the exec line of one host."""
 
     def root(self, name: str) -> Path:
         return self.folder / name
@@ -134,10 +137,10 @@ class Fleet:
 
     def run(self, verb: str, stage: Stage, cuts: dict[str, Cut] | None = None, **other: Any) -> FleetRun:
         """One command's run; ``cuts`` says which host's line breaks at what."""
-        program = host_program()
+        program = self.program
 
         def open_pipe(host: HostSettings, line: str) -> Pipe:
-            pipe = LocalPipe(line)
+            pipe = self.pipe(line)
             return CutPipe(pipe, cuts[host.name]) if cuts and host.name in cuts else pipe
 
         return FleetRun(

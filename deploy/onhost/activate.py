@@ -280,6 +280,9 @@ def _keep_previous(session: Session, release: ReleaseId) -> None:
             switch.point(layout, layout.previous, target)
         else:
             unlink_if_there(layout.previous)
+        for name in complete:  # one that was exchanged in, and then switched away from with room, has none any more
+            if name != release:
+                switch.leave_spare(layout, name)
     except (OSError, switch.NotSwitched) as error:
         session.tell("previous", "warned", str(error))
 

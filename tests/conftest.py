@@ -50,6 +50,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_PYTHONS] = pythons
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures of the fault harness (tests/faults), also when all is well."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    lines = [str(line) for report in reports for name, line in getattr(report, "user_properties", ()) if name == "faults"]
+    if lines:
+        terminalreporter.section("fault harness")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
 _PYTHONS = pytest.StashKey[dict[str, str]]()
 
 

@@ -7,6 +7,7 @@
     python -m tests.faults deploy --after rename:3             kill the recovery of a deploy that was killed there
     python -m tests.faults deploy --states 8                   the same of eight such places, chosen by the seed
     python -m tests.faults deploy --kind power --disk xfs      look at the disk as a power cut leaves it after each call
+    python -m tests.faults deploy --kind control               kill the control side at each message, four signals
     python -m tests.faults --list                              the scenarios
 
 Exit status 1 where the oracle found a violation, or a point that was asked for by name did not fire.
@@ -17,16 +18,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.faults import campaign, power
+from tests.faults import campaign, control, power
 from tests.faults.campaign import KILL, Campaign, Tally
-from tests.faults.ground import SCENARIOS
+from tests.faults.ground import SCENARIOS, Scenario
 from tests.faults.strace import Fault
 
 _APART = "SEALED_DEPLOY_FAULTS_APART"
@@ -47,7 +50,7 @@ def main() -> None:
     print(tally.line())
     for quiet in tally.quiet:
         print("did not fire: " + quiet)
-    print(json.dumps(asdict(tally)))
+    print(json.dumps({**asdict(tally), "line": tally.line()}))
     sys.exit(1 if tally.violations or (asked.call and tally.quiet) else 0)
 
 
@@ -55,7 +58,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("scenario", nargs="?", choices=sorted(SCENARIOS), default="deploy")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--kind", choices=("kill", "errno", "power"), default="kill")
+    parser.add_argument("--kind", choices=("kill", "errno", "power", "control"), default="kill")
     parser.add_argument("--disk", choices=("ext4", "xfs", "btrfs"), default="ext4")
     parser.add_argument("--without-syncfs", action="store_true")
     parser.add_argument("--points", type=int, default=1_000_000)
@@ -73,6 +76,8 @@ def _run(asked: argparse.Namespace, runs: Campaign) -> Tally:
     family = f"{asked.kind} points, {asked.scenario}"
     if asked.kind == "power":
         return _power(asked, runs)
+    if asked.kind == "control":
+        return _control(asked, runs, scenario)
     starts = [scenario]
     if asked.after:
         name, _, when = asked.after.partition(":")
@@ -102,6 +107,22 @@ def _power(asked: argparse.Namespace, runs: Campaign) -> Tally:
         return tally
     tally.fired, tally.seconds, tally.torn = cuts.images, cuts.seconds, len(cuts.torn)
     tally.violations = cuts.torn + cuts.wrong
+    return tally
+
+
+def _control(asked: argparse.Namespace, runs: Campaign, scenario: Scenario) -> Tally:
+    """Each signal at each message, or a seeded sample of them; ``--what SIGNAL --when N`` for one."""
+    tally, began = Tally(f"kills of the control process, {asked.scenario}"), time.monotonic()
+    if asked.what != KILL:
+        points = [(asked.what, asked.when)]
+    else:
+        last = control.messages(runs, scenario)
+        points = [(name, when) for when in range(1, last + 1) for name in control.SIGNALS]
+        points = sorted(random.Random(asked.seed).sample(points, min(asked.points, len(points))))
+    for name, when in points:
+        replay = f".venv-test/bin/python -m tests.faults {scenario.name} --kind control --what {name} --when {when}"
+        tally.count(replay, *control.fire(runs, scenario, name, when))
+    tally.seconds = time.monotonic() - began
     return tally
 
 

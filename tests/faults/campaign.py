@@ -35,6 +35,17 @@ class Tally:
     torn: int = 0
     exits: dict[str, int] = field(default_factory=dict[str, int])
 
+    def count(self, replay: str, where: str | bool, wrong: Sequence[str], code: str) -> None:
+        """Count one point: where it struck, or nothing where it did not, and what was wrong."""
+        if not where:
+            self.quiet.append(replay)
+            return
+        self.fired += 1
+        self.exits[code] = self.exits.get(code, 0) + 1
+        self.violations += [f"{line}\n    at {where}\n    {replay}" for line in wrong]
+        if wrong:
+            print(self.violations[-1], file=sys.stderr, flush=True)
+
     def add(self, other: Tally) -> None:
         """Count another's points as well."""
         self.fired += other.fired
@@ -102,13 +113,12 @@ class Campaign:
 
     def mend(self, scenario: Scenario, number: int) -> list[str]:
         """The next deploy, by a real host program with no fault in it; gives what was wrong then."""
-        tag = scenario.tag or scenario.new or "v9"
-        if (number + self.seed) % EVERY_NTH_IS_NEW == 0:
-            tag = "v9"
-        (self.ground.layout.shared / f"ill-{tag}").unlink(missing_ok=True)
-        after = Scenario("mend", "", "deploy", scenario.new, tag, tag, keep=scenario.keep)
+        tag, hooks = scenario.new or "v9", scenario.hooks
+        if (number + self.seed) % EVERY_NTH_IS_NEW == 0 or scenario.name == "unready":
+            tag, hooks = "v9", ()
         for name in self.ground.layout.shared.glob("ill-*"):
             name.unlink()
+        after = Scenario("mend", "", "deploy", None, tag, tag, keep=scenario.keep, hooks=hooks, health=False)
         ended = self.ground.run(after)
         return oracle.recovered(self.ground, tag, ended)
 
@@ -120,14 +130,7 @@ class Campaign:
             where, wrong, code = self.fire(scenario, fault)
             replay = f".venv-test/bin/python -m tests.faults {scenario.name} --call {fault.name} --when {fault.when}"
             replay += f" --what {fault.what} --seed {self.seed}"
-            if not where:
-                tally.quiet.append(replay)
-                continue
-            tally.fired += 1
-            tally.exits[str(code)] = tally.exits.get(str(code), 0) + 1
-            tally.violations += [f"{line}\n    at {where}\n    {replay}" for line in wrong]
-            if wrong:
-                print(tally.violations[-1], file=sys.stderr, flush=True)
+            tally.count(replay, where, wrong, str(code))
         tally.seconds = time.monotonic() - began
         return tally
 

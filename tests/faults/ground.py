@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,16 @@ class Scenario:
     tag: str | None = None
     keep: int = 2
     ill: bool = False
-    prepare: str = ""
+    health: bool = True
+    hooks: tuple[tuple[str, str], ...] = ()
     always: tuple[Fault, ...] = ()
     """What is wrong with the host all the while."""
 
 
 NO_ROOM = Fault("symlink", 1, "error=ENOSPC", ever=True)
 """A disk so full that no link can be made: the spare ones are exchanged in."""
+
+HOOKS = ("prepare", "before_activate", "after_activate")
 
 SCENARIOS = {
     scenario.name: scenario
@@ -81,7 +84,8 @@ SCENARIOS = {
         Scenario("first", "bare", "deploy", None, "v1", "v1"),
         Scenario("sick", "live", "deploy", "v1", "v2", "v2", ill=True),
         Scenario("sick-first", "bare", "deploy", None, "v1", "v1", ill=True),
-        Scenario("unready", "live", "deploy", "v1", "v2", "v2", prepare=f"{SAY_SECRET}; exit 7"),
+        Scenario("unready", "live", "deploy", "v1", "v2", "v2", hooks=(("prepare", f"{SAY_SECRET}; exit 7"),)),
+        Scenario("hooked", "live", "deploy", "v1", "v2", "v2", hooks=tuple((point, SAY_SECRET) for point in HOOKS)),
         Scenario("rollback", "live", "rollback", "v1", "v0", "v0"),
         Scenario("full", "live", "rollback", "v1", "v0", "v0", always=(NO_ROOM,)),
         Scenario("prune", "many", "prune", "v4", "v4", keep=1),
@@ -101,10 +105,10 @@ class Ground:
 
     def __post_init__(self) -> None:
         self.work = self.folder / "work"
-        self.work.mkdir(parents=True)
-        (self.folder / "saved").mkdir()
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.folder / "saved").mkdir(exist_ok=True)
         self.home = self.folder / "home"
-        self.home.mkdir()
+        self.home.mkdir(exist_ok=True)
         os.environ["HOME"] = str(self.home)
         self.trace = self.folder / "trace"
         self.fleet = Fleet(self.work, (HOST,), program=compiled(), pipe=self.plain)
@@ -148,22 +152,20 @@ class Ground:
         """Run a scenario's command to its end; ``pipe`` starts the host program's first line, others are plain."""
         pipes = [pipe] if pipe else []
         self.fleet.pipe = lambda line: (pipes.pop() if pipes else self.plain)(line)
-        self.fleet.keep = scenario.keep
-        stage = self._stage()
+        stage = self._stage(scenario)
         if scenario.ill and scenario.tag:
             self.fleet.ill(HOST, scenario.tag)
         run = self.fleet.run(scenario.verb, stage, tag=scenario.tag)
         what = {"deploy": self._deploy, "rollback": _rollback, "prune": _prune, "recover": _recover}[scenario.verb]
         return run.guard(lambda phases: what(run, phases, scenario))
 
-    def _stage(self) -> Stage:
-        stage = self.fleet.stage(restart=Command(f"{SAY_SECRET}; {RESTART}", 30.0))
-        return replace(stage, hosts=tuple(replace(host, keep=self.fleet.keep) for host in stage.hosts))
+    def _stage(self, scenario: Scenario) -> Stage:
+        other: dict[str, Any] = {} if scenario.health else {"health": None}
+        return self.fleet.stage(restart=Command(f"{SAY_SECRET}; {RESTART}", 30.0), keep=scenario.keep, **other)
 
     def _deploy(self, run: Any, phases: Phases, scenario: Scenario) -> RunEnded:
         assert scenario.tag
-        hooks = {"prepare": scenario.prepare} if scenario.prepare else {}
-        made = bundle(scenario.tag, before_activate=SAY_SECRET, **hooks)
+        made = bundle(scenario.tag, **dict(scenario.hooks))
         return pipeline._deploy(run, phases, made, restage=False, wait_s=0)  # type: ignore[arg-type]
 
     @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from deploy.events import RunEnded
 from deploy.onhost import journal, marker, recovery
-from deploy.onhost.history import fold
+from deploy.onhost.history import fold, rollback_candidates
 from deploy.onhost.layout import Layout
 from deploy.wire import framing, names
 from tests.faults.ground import HOST, Ground, Scenario
@@ -41,6 +41,7 @@ def recovered(ground: Ground, tag: str, ended: RunEnded) -> list[str]:
     runs = [word.lstrip("\0") for word in ground.fleet.runs(HOST)]  # a power cut may have emptied what was before it
     if runs[-1:] != [tag]:
         found.append(f"O3 exit 0 of the next deploy, but the service that runs is {runs[-1:]}")
+    found += _way_back(layout, current)
     found += _differences(layout, current) + [f"O4 left behind: {what}" for what in garbage(layout)]
     return found + _secrets(ground, ended) + _outside(ground)
 
@@ -66,6 +67,19 @@ def _differences(layout: Layout, current: names.ReleaseId | None) -> list[str]:
     return [f"O1 {current}: {line}" for line in wrong]
 
 
+def _way_back(layout: Layout, current: names.ReleaseId | None) -> list[str]:
+    """Whatever was live before can be gone back to, on a full disk as well: it is whole and has its spare link."""
+    history = fold(journal.read(layout.journal))
+    complete = [release for release in layout.present() if marker.is_complete(layout, release)]
+    found: list[str] = []
+    for release in rollback_candidates(history, current, complete):
+        found += _differences(layout, release)
+        spares = (layout.state / "links").glob("current.*")
+        if release not in [layout.link_target(spare) for spare in spares]:
+            found.append(f"O4 {release} was live and has no spare link: no way back to it on a full disk")
+    return found
+
+
 def _service(ground: Ground, scenario: Scenario) -> list[str]:
     runs = ground.fleet.runs(HOST)[-1:]
     if scenario.old is None and not runs:
@@ -85,7 +99,9 @@ def _truthful(ground: Ground, scenario: Scenario, ended: RunEnded) -> list[str]:
             found.append("O3 exit 0, but nobody confirmed the switch")
     if code in (1, 3, 5) and scenario.verb != "recover" and tag != scenario.old:
         found.append(f"O3 exit {code} says that {scenario.old} is live, but {tag} is: {ended.verdict}")
-    if code in (2, 70, 130):
+    if code == 130 and "nothing was switched" in ended.verdict and tag != scenario.old:
+        found.append(f"O3 nothing was switched, it says, but {tag} is live")
+    if code in (2, 70):
         found.append(f"O6 exit {code}: {ended.verdict}: {ended.problems}")
     if code != 0:
         found += _tells(ended)
@@ -96,7 +112,7 @@ def _tells(ended: RunEnded) -> list[str]:
     """A failure names the host, the step, why, and what to do next."""
     found: list[str] = []
     parts = ended.problems[0].split(": ", 2) if ended.problems else []
-    if len(parts) != 3 or parts[0] != HOST or not all(parts):
+    if ended.exit_code != 130 and (len(parts) != 3 or parts[0] != HOST or not all(parts)):
         found.append(f"O6 no host, step and cause in {ended.problems}")
     if not ended.next_step:
         found.append(f"O6 no next command: {ended.verdict}: {ended.problems}")

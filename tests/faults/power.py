@@ -177,7 +177,7 @@ class PowerCuts:
         other.saved = dict(self.ground.saved)
         with self.disk.mounted(image, other.work):
             tag = self.scenario.new or "v9"
-            ended = other.run(Scenario("mend", "", "deploy", None, tag, tag))
+            ended = other.run(Scenario("mend", "", "deploy", None, tag, tag, health=False))
             self.found.wrong += [f"{line} {where}" for line in oracle.recovered(other, tag, ended)]
         self.found.mended += 1
 

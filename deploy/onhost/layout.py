@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import pwd
@@ -19,6 +20,8 @@ from typing import Any, Dict, Iterator, List, Optional, cast
 from deploy.wire.names import ReleaseId, is_release_id, parse_release_id
 
 MARKER = "release.json"
+CLOSED = 0o700
+"""The mode of a folder for the app until it is the app's."""
 PROOF = (".deploy", "prove")
 """Where below a ROOT a closure is proven: a ROOT of its own, of which nothing stays."""
 
@@ -65,14 +68,23 @@ class Layout:
             (self.programs, 0o700),
             (self.tmp, 0o711),
         ):
-            made = _make_folder(folder)
-            if folder != self.shared:
+            if folder == self.shared:
+                _real_folder(folder)
+                self.give_to_app(folder, mode)
+            else:
+                _make_folder(folder)
                 _set_mode(folder, mode)
-            elif made:  # an operator may have opened an older one for the app on purpose
-                self.open_to_app(folder, mode)
 
-    def open_to_app(self, folder: Path, mode: int) -> None:
-        """Give a new folder the mode and ROOT's own group, which is the app's: a new folder has its maker's."""
+    def give_to_app(self, folder: Path, mode: int) -> None:
+        """Make a folder with the mode and ROOT's own group, which is the app's: a new folder has its maker's.
+
+        One that is there is left as it is, since an operator may have opened it on purpose; but not one that is closed
+        and empty, which a run left that was killed before it had opened it.
+        """
+        if not folder.is_dir():
+            folder.mkdir(CLOSED, parents=True)
+        elif not _was_left_closed(folder):
+            return
         group = self.root.stat().st_gid
         if folder.stat().st_gid != group:
             # A deploy user who is not in that group cannot hand anything to it: the folder stays its own.
@@ -170,14 +182,21 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
-def _make_folder(folder: Path) -> bool:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
-        return True
     except FileExistsError:
-        if folder.is_symlink() or not folder.is_dir():
-            raise
-        return False
+        _real_folder(folder)
+
+
+def _real_folder(folder: Path) -> None:
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        raise FileExistsError(errno.EEXIST, "must be a real directory", str(folder))
+
+
+def _was_left_closed(folder: Path) -> bool:
+    about = folder.stat()
+    return about.st_uid == os.geteuid() and stat.S_IMODE(about.st_mode) == CLOSED and not any(folder.iterdir())
 
 
 def _set_mode(path: Path, mode: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Mapping, Set
 from deploy.wire.manifest import Manifest, Target
 
 from . import environment, hooks, marker, toolchain
+from .history import fold
 from .hooks import Context
 from .install import compile_folder
 from .layout import Layout, remove_tree, sync_filesystem
@@ -99,7 +100,10 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
     release = manifest.release_id
     folder = session.layout.release(release)
     if marker.is_complete(session.layout, release):  # and intact: ``is_present`` looked, under this very lock
-        return dict(marker.read(session.layout, release).facts)
+        known = dict(marker.read(session.layout, release).facts)
+        if not fold(session.book.records).past(release).staged_seq:  # killed between its marker and this record
+            session.book.append("staged", release=release, sealed=known["sealed"])
+        return known
     session.book.append("stage", release=release, tag=manifest.tag, commit=manifest.commit)
     remove_tree(folder)
     work = work_folder(session, "stage")
@@ -162,10 +166,7 @@ def _unpack(session: Session, manifest: Manifest, src: Path) -> None:
 def _link_shared(session: Session, manifest: Manifest, src: Path) -> None:
     shared: Mapping[str, List[str]] = manifest.settings["shared"]
     for name in shared["dirs"]:
-        folder = session.layout.shared / name
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            session.layout.open_to_app(folder, 0o2770)
+        session.layout.give_to_app(session.layout.shared / name, 0o2770)
     for name in [*shared["dirs"], *shared["files"]]:
         link = src / name
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from deploy.onhost import activate, prune, recovery, switch
+from deploy.onhost import activate, marker, prune, recovery, stage, switch
 from deploy.onhost.hooks import Context
-from deploy.onhost.layout import Layout
+from deploy.onhost.layout import CLOSED, Layout, remove_tree
 from deploy.onhost.session import Session
+from deploy.wire.manifest import Target
 from deploy.wire.names import ReleaseId
 
 Make = Callable[..., ReleaseId]
@@ -57,7 +57,7 @@ def test_a_loader_killed_while_it_kept_the_program(session: Session) -> None:
     (programs / ("b" * 64 + ".pyz")).touch()
     (programs / ("c" * 64 + ".pyz.4711")).touch()
     recovery.recover(session)
-    assert os.listdir(programs) == ["b" * 64 + ".pyz"]
+    assert [path.name for path in programs.iterdir()] == ["b" * 64 + ".pyz"]
 
 
 def test_a_spare_that_was_exchanged_in_is_left_again(session: Session, context: Context, release: Make) -> None:
@@ -69,6 +69,34 @@ def test_a_spare_that_was_exchanged_in_is_left_again(session: Session, context: 
     assert old not in spares(session.layout)
     go_live(session, context, newest)
     assert {old, new} <= spares(session.layout)
+
+
+@pytest.mark.parametrize("name", ["shared", "shared/media"])
+def test_a_folder_for_the_app_killed_before_it_was_opened(layout: Layout, name: str) -> None:
+    """It is opened by the next run; one that an operator closed, or that somebody uses, stays as it is."""
+    folder = layout.root / name
+    remove_tree(folder)
+    folder.mkdir(CLOSED)
+    layout.give_to_app(folder, 0o2770)
+    assert folder.stat().st_mode & 0o7777 == 0o2770
+    (folder / "used").touch()
+    folder.chmod(CLOSED)
+    layout.give_to_app(folder, 0o2770)
+    assert folder.stat().st_mode & 0o7777 == CLOSED
+    remove_tree(folder)
+
+
+def test_a_release_killed_between_its_marker_and_its_record(session: Session, context: Context, release: Make) -> None:
+    """The next stage of it only writes down what is missing: how it was staged."""
+    made = release("v1")
+    found = marker.read(session.layout, made)
+    marker.write(session.layout, found.manifest, found.selection, {"sealed": "kernel"})
+    session.book.records[:] = [record for record in session.book.records if record["what"] != "staged"]
+    target = Target("3.11", "any", {}, (), ())
+    assert stage.stage(session, found.manifest, target, context) == {"sealed": "kernel"}
+    assert [record["what"] for record in session.book.records][-1] == "staged"
+    stage.stage(session, found.manifest, target, context)
+    assert [record["what"] for record in session.book.records].count("staged") == 1
 
 
 class _Killed(BaseException):

@@ -53,7 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show the figures of the fault harness (tests/faults), also when all is well."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    lines = [str(line) for report in reports for name, line in getattr(report, "user_properties", ()) if name == "faults"]
+    told = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    lines = [str(line) for name, line in told if name == "faults"]
     if lines:
         terminalreporter.section("fault harness")
         for line in lines:

@@ -133,7 +133,8 @@ class FleetRun:
         if code in (ExitCode.MIXED, ExitCode.INTERRUPTED):
             steps.append(f"fab status {self.where}")
         if not steps:
-            steps.append(f"fab {self.verb}{f':{self.tag}' if self.tag else ''} {self.where}  # again: nothing to clean up")
+            what = f"{self.verb}:{self.tag}" if self.tag else self.verb
+            steps.append(f"fab {what} {self.where}  # again: there is nothing to clean up")
         served = any(host.current for host in self.phases.hosts)
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",

@@ -32,6 +32,8 @@ from tests.faults.campaign import KILL, Campaign, Tally
 from tests.faults.ground import SCENARIOS, Scenario
 from tests.faults.strace import Fault
 
+SHELF = "/mnt"
+"""Covered by files in memory, in a namespace of mounts of our own."""
 _APART = "SEALED_DEPLOY_FAULTS_APART"
 
 
@@ -133,16 +135,12 @@ def _apart() -> None:
     """
     if _APART in os.environ:
         return
-    shelf = tempfile.mkdtemp(prefix="sealed-deploy-shelf-")
-    inside = f'mount -t tmpfs -o mode=0755 none "{shelf}" && exec "$@"'
+    words = [sys.executable, "-m", "tests.faults", *sys.argv[1:]]
+    inside = f'mount -t tmpfs -o mode=0755 none {SHELF} && exec "$@"'
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"]
-    try:
-        works = subprocess.run([*apart, "true"], capture_output=True).returncode == 0
-        words = [*(apart if works else []), sys.executable, "-m", "tests.faults", *sys.argv[1:]]
-        done = subprocess.run(words, env={**os.environ, _APART: shelf if works else ""})
-    finally:
-        os.rmdir(shelf)
-    sys.exit(done.returncode)
+    works = subprocess.run([*apart, "true"], capture_output=True).returncode == 0
+    os.environ[_APART] = SHELF if works else ""
+    os.execvp(*((apart[0], [*apart, *words]) if works else (words[0], words)))
 
 
 main()

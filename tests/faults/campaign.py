@@ -100,7 +100,8 @@ class Campaign:
 
     def _warned(self) -> bool:
         """Whether something that went wrong was told, though it was not fatal."""
-        return any(isinstance(e, Notice) or (isinstance(e, HostStep) and e.state == "warned") for e in self.ground.fleet.events)
+        events = self.ground.fleet.events
+        return any(isinstance(e, Notice) or (isinstance(e, HostStep) and e.state == "warned") for e in events)
 
     def broken(self, scenario: Scenario, fault: Fault) -> Scenario:
         """What a kill leaves behind, as a state to recover from."""

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.events import RunEnded
 from deploy.link.local import LocalPipe
@@ -84,10 +85,12 @@ def fire(runs: Campaign, scenario: Scenario, name: str, when: int) -> tuple[bool
     return True, wrong + runs.mend(scenario, when), str(told["status"])
 
 
-def _victim(ground: Ground, scenario: Scenario, name: str, when: int) -> dict[str, object]:
+def _victim(ground: Ground, scenario: Scenario, name: str, when: int) -> dict[str, Any]:
     words = [sys.executable, "-m", "tests.faults.control", str(ground.folder), scenario.name, name, str(when)]
     done = subprocess.run(words, capture_output=True, text=True)
-    told = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"messages": when, "ended": None}
+    told: dict[str, Any] = (
+        json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"messages": when, "ended": None}
+    )
     ended = told["ended"]
     how = f"signal {-done.returncode}" if done.returncode < 0 else str(ended["exit_code"]) if ended else "interrupted"
     return {**told, "status": how, "fired": told["messages"] >= when}
@@ -97,7 +100,7 @@ def _comes_free(layout: Layout) -> bool:
     """Wait until the host program has settled and gone."""
     deadline = time.monotonic() + SETTLED_WITHIN_S
     while layout.lock.exists():
-        with open(layout.lock, "rb") as file:
+        with layout.lock.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True

@@ -27,6 +27,8 @@ from tests.faults.stubs import CANARY, SAY_SECRET, bundle, content
 from tests.fleet.conftest import RESTART, Fleet
 
 HOST = "web-1"
+APP_GROUP = 4242
+"""ROOT's group where root may choose it: the app's."""
 
 
 @dataclass
@@ -126,9 +128,13 @@ class Ground:
         if name not in self.saved:
             root = self.layout.root
             remove_tree(self.work)
-            (root / "shared").mkdir(parents=True)
+            root.mkdir(parents=True)
             root.chmod(0o755)
-            (root / "shared/.env").write_text(f"SECRET={CANARY}\n")
+            if os.geteuid() == 0:
+                os.chown(root, -1, APP_GROUP)
+            if STATES[name]:
+                (root / "shared").mkdir()
+                (root / "shared/.env").write_text(f"SECRET={CANARY}\n")
             (self.work / "outside").write_text("not ours\n")
             for tag in STATES[name]:
                 ended = self.run(Scenario(tag, "", "deploy", None, tag, tag, keep=9))
@@ -151,7 +157,11 @@ class Ground:
     def run(self, scenario: Scenario, pipe: Callable[[str], Pipe] | None = None) -> RunEnded:
         """Run a scenario's command to its end; ``pipe`` starts the host program's first line, others are plain."""
         pipes = [pipe] if pipe else []
-        self.fleet.pipe = lambda line: (pipes.pop() if pipes else self.plain)(line)
+
+        def next_pipe(line: str) -> Pipe:
+            return (pipes.pop() if pipes else self.plain)(line)
+
+        self.fleet.pipe = next_pipe
         stage = self._stage(scenario)
         if scenario.ill and scenario.tag:
             self.fleet.ill(HOST, scenario.tag)

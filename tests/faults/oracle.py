@@ -41,7 +41,7 @@ def recovered(ground: Ground, tag: str, ended: RunEnded) -> list[str]:
     runs = [word.lstrip("\0") for word in ground.fleet.runs(HOST)]  # a power cut may have emptied what was before it
     if runs[-1:] != [tag]:
         found.append(f"O3 exit 0 of the next deploy, but the service that runs is {runs[-1:]}")
-    found += _way_back(layout, current)
+    found += _way_back(layout, current) + _modes(ground)
     found += _differences(layout, current) + [f"O4 left behind: {what}" for what in garbage(layout)]
     return found + _secrets(ground, ended) + _outside(ground)
 
@@ -50,7 +50,7 @@ def _whole(layout: Layout, scenario: Scenario) -> list[str]:
     current = layout.link_target(layout.current)
     if current is None:
         if os.path.lexists(layout.current):
-            return [f"O1 current is {os.readlink(layout.current)!r}"]
+            return [f"O1 current is {layout.current.readlink()!r}"]
         return ["O1 current is gone"] if scenario.old else []
     if names.tag_of(current) not in (scenario.old, scenario.new):
         return [f"O1 current names {current}"]
@@ -77,7 +77,25 @@ def _way_back(layout: Layout, current: names.ReleaseId | None) -> list[str]:
         spares = (layout.state / "links").glob("current.*")
         if release not in [layout.link_target(spare) for spare in spares]:
             found.append(f"O4 {release} was live and has no spare link: no way back to it on a full disk")
-    return found
+    target = next(iter(rollback_candidates(history, current, complete)), None)
+    if layout.link_target(layout.previous) != target:
+        found.append(f"O4 previous names {layout.link_target(layout.previous)}, a bare rollback goes to {target}")
+    untold = [release for release in complete if not history.past(release).sealed]
+    return found + [f"O4 the journal does not know how {release} was staged" for release in untold]
+
+
+def _modes(ground: Ground) -> list[str]:
+    """Who may do what is as the contract says, and what the app is given has the group of ROOT."""
+    layout, group = ground.layout, ground.layout.root.stat().st_gid
+    wanted = {layout.shared / "media": 0o2770, layout.releases: 0o755, layout.state: 0o711, layout.files: 0o700}
+    wanted.update({layout.tmp: 0o711, layout.envs: 0o755, layout.wheels: 0o700})
+    if not (layout.shared / ".env").exists():  # else shared/ was there before, and its mode is the operator's
+        wanted[layout.shared] = 0o750
+    found = [
+        f"O4 {p} has mode {p.stat().st_mode & 0o7777:o}" for p, m in wanted.items() if p.stat().st_mode & 0o7777 != m
+    ]
+    given = [path for path in (layout.shared, layout.shared / "media") if path in wanted]
+    return found + [f"O4 {path} is not of ROOT's group" for path in given if path.stat().st_gid != group]
 
 
 def _service(ground: Ground, scenario: Scenario) -> list[str]:
@@ -151,28 +169,26 @@ def _outside(ground: Ground) -> list[str]:
 
 def garbage(layout: Layout) -> Iterator[str]:
     """What a deploy that ended well must not leave behind."""
-    yield from (f"ROOT/{name}" for name in os.listdir(layout.root) if name not in _ROOT)
-    yield from (f".deploy/{name}" for name in os.listdir(layout.state) if name not in _STATE)
-    yield from (f".deploy/tmp/{name}" for name in os.listdir(layout.tmp))
-    yield from (f"bin/{name}" for name in os.listdir(layout.programs) if not name.endswith(".pyz"))
-    for release in os.listdir(layout.releases):
-        if not names.is_release_id(release) or not marker.is_complete(layout, names.parse_release_id(release)):
-            yield f"releases/{release}"
+    yield from (str(path) for path in layout.root.iterdir() if path.name not in _ROOT)
+    yield from (str(path) for path in layout.state.iterdir() if path.name not in _STATE)
+    yield from map(str, layout.tmp.iterdir())
+    yield from (str(path) for path in layout.programs.iterdir() if path.suffix != ".pyz")
+    for path in layout.releases.iterdir():
+        if not names.is_release_id(path.name) or not marker.is_complete(layout, names.parse_release_id(path.name)):
+            yield str(path)
     for link in [layout.previous, *(layout.state / "links").glob("*")]:
         if os.path.lexists(link) and not (layout.releases / (layout.link_target(link) or "-")).is_dir():
-            yield f"{link.name} names {os.readlink(link)}"
-    for folder, _, files in os.walk(layout.files):
-        for name in files:
-            with open(os.path.join(folder, name), "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != name:  # pyright: ignore[reportAttributeAccessIssue]
-                    yield f"store/files/{name}"
+            yield f"{link.name} names {link.readlink()}"
+    for path in layout.files.glob("*/*"):
+        if hashlib.sha256(path.read_bytes()).hexdigest() != path.name:
+            yield str(path)
     for store, mark in ((layout.envs, "*.json"), (layout.wheels, "wheel.json")):
         yield from (f"{store.name}/{path.name}" for path in store.iterdir() if not list(path.glob(mark)))
     yield from _unsettled(layout)
 
 
 def _unsettled(layout: Layout) -> Iterator[str]:
-    with open(layout.lock, "rb") as file:
+    with layout.lock.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

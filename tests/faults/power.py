@@ -28,7 +28,10 @@ from tests.faults import oracle, strace
 from tests.faults.ground import HOST, Ground, Recorder, Scenario
 from tests.faults.strace import Fault
 
-STOPS = "rename renameat2 link symlink unlink mkdir rmdir fsync syncfs chmod fchmod pwrite64 write".split()
+STOPS = (
+    "rename", "renameat2", "link", "symlink", "unlink", "mkdir", "rmdir", "fsync", "syncfs", "chmod", "fchmod",
+    "pwrite64", "write",
+)  # fmt: skip
 """Stopped after each of these; the many files that are only read are opened in between."""
 _MOUNT = {"ext4": "loop,noatime,commit=600", "xfs": "loop,noatime,nouuid", "btrfs": "loop,noatime,commit=600"}
 _MAKE = {
@@ -42,7 +45,7 @@ MENDED = 25
 
 
 class CannotMount(Exception):
-    """This machine lacks the right, the tool or the filesystem."""
+    """Mounting needs a right, a tool and a filesystem that not every machine has."""
 
 
 @dataclass
@@ -105,9 +108,8 @@ class PowerCuts:
         ground.trace.unlink(missing_ok=True)
         with self.disk.mounted(self.disk.image, ground.work):
             subprocess.run(["cp", "-a", f"{ground.saved[self.scenario.state]}/.", str(ground.work)], check=True)
-            for name in ("lost+found",):
-                with contextlib.suppress(OSError):
-                    (ground.work / name).rmdir()
+            with contextlib.suppress(OSError):
+                (ground.work / "lost+found").rmdir()
             subprocess.run(["sync", "-f", str(ground.work)], check=True)
             done = threading.Event()
             ended = ground.run(self.scenario, lambda line: self._stopping(line, most, done))
@@ -193,4 +195,3 @@ def _torn(layout: Layout) -> Generator[str]:
     for key in envs.known(layout):
         if not key.startswith("tools-"):
             yield from envs.differences(layout, key)
-

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MUTATING = (
-    "rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir open openat write "
-    "pwrite64 writev fsync fdatasync syncfs chmod fchmod fchmodat chown lchown fchown fchownat fallocate ftruncate "
-    "truncate flock sendfile copy_file_range mknod mknodat utimensat setxattr"
-).split()
+    "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir",
+    "mkdirat", "rmdir", "open", "openat", "write", "pwrite64", "writev", "fsync", "fdatasync", "syncfs", "chmod",
+    "fchmod", "fchmodat", "chown", "lchown", "fchown", "fchownat", "fallocate", "ftruncate", "truncate", "flock",
+    "sendfile", "copy_file_range", "mknod", "mknodat", "utimensat", "setxattr",
+)  # fmt: skip
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+|\?)")
 _WRITES = re.compile(r"\bO_(?:WRONLY|RDWR|CREAT|TRUNC)\b")
 _PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')

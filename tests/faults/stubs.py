@@ -21,7 +21,7 @@ CANARY = "canary-5f1d0c2e-secret"
 """The value of env_files' SECRET, hunted in everything that leaves the host program."""
 SAY_SECRET = 'echo "the secret is $SECRET"'
 
-_PIP = '''
+_PIP = """
 import os, sys, zipfile
 from urllib.parse import unquote
 verb, words = sys.argv[1], sys.argv[2:]
@@ -43,8 +43,8 @@ if verb == "install":
     with open(script, "w") as file:
         file.write("#!%s/bin/python\\nimport greeting\\n" % sys.prefix)
     os.chmod(script, 0o755)
-'''
-_VIRTUALENV = '''
+"""
+_VIRTUALENV = """
 import os, sys
 folder = sys.argv[-1]
 python = os.path.realpath(sys.executable)
@@ -53,7 +53,7 @@ os.makedirs(os.path.join(folder, "lib", "python%d.%d" % sys.version_info[:2], "s
 os.symlink(python, os.path.join(folder, "bin", "python"))
 with open(os.path.join(folder, "pyvenv.cfg"), "w") as file:
     file.write("home = %s\\ninclude-system-site-packages = false\\n" % os.path.dirname(python))
-'''
+"""
 
 
 def _wheel(files: dict[str, str]) -> bytes:
@@ -103,9 +103,9 @@ def content(tag: str) -> bytes:
 
 def bundle(tag: str, **hooks: str) -> Bundle:
     """What is shipped for one tag: a few files, a link, a shared folder, secrets, hooks by point."""
-    trees = {"app.py": content(tag), "package/module.py": b"X = 1\n" * 200, "package/empty.py": b"", "run": b"#!/bin/sh\n"}
+    trees = {"app.py": content(tag), "package/module.py": b"X = 1\n" * 200, "package/empty.py": b""}
+    trees.update({"run": b"#!/bin/sh\n", "link.py": b"app.py"})
     modes = {"run": "100755", "link.py": "120000"}
-    trees["link.py"] = b"app.py"
     files = [TreeFile(n, modes.get(n, "100644"), _digest(data), len(data)) for n, data in sorted(trees.items())]
     archives = {_digest(data): Archive(name, len(data)) for name, data in ARCHIVES.items()}
     filled = {

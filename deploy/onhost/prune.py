@@ -14,7 +14,7 @@ from deploy.wire.names import ReleaseId
 from . import live, marker, switch, toolchain
 from .history import History, fold
 from .journal import Record
-from .layout import Layout, remove_tree, unlink_if_there
+from .layout import Layout, remove_tree, sync_folder, unlink_if_there
 from .marker import NotARelease
 from .processes import Process, boot_id, effective_uid, groups_of, identify, open_files, started_s
 from .session import Session
@@ -45,11 +45,13 @@ def prune(session: Session, keep: int) -> Dict[str, object]:
     gone: List[str] = []
     spared = sorted(set(chosen(history, complete, keep, anyway)) & used)
     for release in chosen(history, complete, keep, anyway | used):
-        session.book.append("pruned", release=release)
         folder = layout.release(release)
         os.chmod(folder, 0o755)
-        # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release.
+        # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release. Only then is it
+        # forgotten: what cannot be removed must stay one to go back to.
         unlink_if_there(layout.marker(release))
+        sync_folder(folder)
+        session.book.append("pruned", release=release)
         remove_tree(folder)
         gone.append(release)
     switch.sweep_spares(layout)
@@ -66,7 +68,7 @@ def prune(session: Session, keep: int) -> Dict[str, object]:
 def _store_is_due(records: List[Record]) -> bool:
     """Whether a release went since the store was swept: also one that a run pruned which was then cut off."""
     whats = (record["what"] for record in reversed(records))
-    return next((what for what in whats if what in ("freed", "pruned")), "freed") == "pruned"
+    return next((what for what in whats if what in ("freed", "pruned", "swept")), "freed") != "freed"
 
 
 def in_use(layout: Layout, history: History) -> Set[str]:

@@ -6,6 +6,7 @@ command. Read-only commands show the plan.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -92,7 +93,18 @@ def recover(session: Session) -> List[Dict[str, Any]]:
             remove_tree(session.layout.releases / action.release)
         done.append({"do": action.do, "release": action.release, "why": action.why})
     switch.sweep_spares(session.layout)
+    _write_down_staged(session)
     return done
+
+
+def _write_down_staged(session: Session) -> None:
+    """Say of releases that were completed, and their run cut off before it said so, how they were staged."""
+    history = fold(session.book.records)
+    for release in session.layout.present():
+        if marker.is_complete(session.layout, release) and not history.past(release).staged_seq:
+            with contextlib.suppress(marker.NotARelease):
+                sealed = marker.read(session.layout, release).facts.get("sealed", "kernel")
+                session.book.append("staged", release=release, sealed=sealed)
 
 
 def _count(session: Session, action: Action, history: History) -> None:

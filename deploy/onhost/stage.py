@@ -15,7 +15,6 @@ from typing import Any, Dict, List, Mapping, Set
 from deploy.wire.manifest import Manifest, Target
 
 from . import environment, hooks, marker, toolchain
-from .history import fold
 from .hooks import Context
 from .install import compile_folder
 from .layout import Layout, remove_tree, sync_filesystem
@@ -100,10 +99,7 @@ def stage(session: Session, manifest: Manifest, target: Target, context: Context
     release = manifest.release_id
     folder = session.layout.release(release)
     if marker.is_complete(session.layout, release):  # and intact: ``is_present`` looked, under this very lock
-        known = dict(marker.read(session.layout, release).facts)
-        if not fold(session.book.records).past(release).staged_seq:  # killed between its marker and this record
-            session.book.append("staged", release=release, sealed=known["sealed"])
-        return known
+        return dict(marker.read(session.layout, release).facts)
     session.book.append("stage", release=release, tag=manifest.tag, commit=manifest.commit)
     remove_tree(folder)
     work = work_folder(session, "stage")

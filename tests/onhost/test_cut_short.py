@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from deploy.onhost import activate, marker, prune, recovery, stage, switch
+from deploy.onhost import activate, prune, recovery, switch
+from deploy.onhost.history import fold
 from deploy.onhost.hooks import Context
 from deploy.onhost.layout import CLOSED, Layout, remove_tree
 from deploy.onhost.session import Session
-from deploy.wire.manifest import Target
 from deploy.wire.names import ReleaseId
 
 Make = Callable[..., ReleaseId]
@@ -87,20 +87,35 @@ def test_a_folder_for_the_app_killed_before_it_was_opened(layout: Layout, name: 
 
 
 def test_a_release_killed_between_its_marker_and_its_record(session: Session, context: Context, release: Make) -> None:
-    """The next stage of it only writes down what is missing: how it was staged."""
+    """Recovery writes down how it was staged, once."""
     made = release("v1")
-    found = marker.read(session.layout, made)
-    marker.write(session.layout, found.manifest, found.selection, {"sealed": "kernel"})
     session.book.records[:] = [record for record in session.book.records if record["what"] != "staged"]
-    target = Target("3.11", "any", {}, (), ())
-    assert stage.stage(session, found.manifest, target, context) == {"sealed": "kernel"}
-    assert [record["what"] for record in session.book.records][-1] == "staged"
-    stage.stage(session, found.manifest, target, context)
-    assert [record["what"] for record in session.book.records].count("staged") == 1
+    for _ in range(2):
+        recovery.recover(session)
+        assert [r["release"] for r in session.book.records if r["what"] == "staged"] == [made]
+
+
+def test_a_release_that_cannot_be_pruned_is_not_forgotten(
+    session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error before its marker went leaves it one that can be gone back to, and the next prune takes it."""
+    names = [release(f"v{number}") for number in range(4)]
+    for name in names:
+        go_live(session, context, name)
+    with monkeypatch.context() as patched:
+        patched.setattr(prune, "unlink_if_there", _failing)
+        with pytest.raises(OSError, match="read-only"):
+            prune.prune(session, 2)
+    assert fold(session.book.records).was_live(names[1])
+    assert prune.prune(session, 2)["pruned"] == [names[1], names[0]]
 
 
 class _Killed(BaseException):
     """As if killed: nothing catches it."""
+
+
+def _failing(*_: object) -> None:
+    raise OSError("read-only")
 
 
 def _killed(*_: object) -> None:

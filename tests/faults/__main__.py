@@ -92,7 +92,8 @@ def _run(asked: argparse.Namespace, runs: Campaign) -> Tally:
         return runs.all(family, starts[0], [Fault(asked.call, asked.when, asked.what)])
     tally = Tally(family)
     for start in starts:
-        calls = campaign.chosen(runs.calls(start), asked.points, asked.seed)
+        calls = runs.calls(start) if asked.kind == "kill" else campaign.on_disk(runs.calls(start))
+        calls = campaign.chosen(calls, asked.points, asked.seed)
         faults = campaign.kills(calls) if asked.kind == "kill" else campaign.errors(calls, asked.seed)
         tally.add(runs.all(family, start, faults))
     return tally

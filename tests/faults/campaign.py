@@ -146,10 +146,14 @@ def kills(calls: Sequence[Call]) -> list[Fault]:
 
 
 def errors(calls: Sequence[Call], seed: int) -> list[Fault]:
-    """An error of each call that may give one, in turn; pipes are no disk."""
-    disk = [call for call in calls if not any(path.startswith("pipe:") for path in call.paths)]
+    """An error of each call, in turn of five."""
     first = seed % len(ERRORS)
-    return [Fault(c.name, c.when, f"error={ERRORS[(first + at) % len(ERRORS)]}") for at, c in enumerate(disk)]
+    return [Fault(c.name, c.when, f"error={ERRORS[(first + at) % len(ERRORS)]}") for at, c in enumerate(calls)]
+
+
+def on_disk(calls: Sequence[Call]) -> list[Call]:
+    """Those that may meet such an error: pipes are no disk."""
+    return [call for call in calls if not any(path.startswith("pipe:") for path in call.paths)]
 
 
 def chosen(calls: Sequence[Call], most: int, seed: int) -> list[Call]:

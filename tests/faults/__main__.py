@@ -101,6 +101,8 @@ def _run(asked: argparse.Namespace, runs: Campaign) -> Tally:
 
 def _power(asked: argparse.Namespace, runs: Campaign) -> Tally:
     tally = Tally(f"power cuts, {asked.scenario} on {asked.disk}")
+    if asked.without_syncfs:
+        tally.family += " without syncfs (which must be found)"
     lies = [Fault("syncfs", 1, "retval=0:signal=STOP", ever=True)] if asked.without_syncfs else []
     try:
         disk = power.Disk(asked.disk, runs.ground.folder)

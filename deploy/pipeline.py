@@ -1,7 +1,7 @@
 """The table of contents: what each command does, in order. Decides nothing that a part below could decide.
 
-deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate, confirm -> prune
-rollback  connect, lock -> find each host's target, verify it everywhere -> gate -> activate, confirm
+deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate in waves, confirm -> prune
+rollback  connect, lock -> find each host's target, verify it everywhere -> gate -> activate in waves, confirm
 prove     check -> connect, lock -> offer, send, stage everywhere in a ROOT for proof -> empty it
 """
 
@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from deploy import closure
-from deploy.bundle import signature
+from deploy.bundle.acceptance import accept
 from deploy.bundle.contents import Bundle
+from deploy.bundle.listing import listed
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository, ResolvedTag
 from deploy.closure import plan
 from deploy.errors import ExitCode, Refused
 from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarted
 from deploy.fleet import preflight, proof, survey
+from deploy.fleet.activation import live_outcome
 from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, next_steps
 from deploy.fleet.phases import Phases
@@ -30,7 +32,7 @@ from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
 from deploy.link import here
 from deploy.link.open import opener
-from deploy.settings import Stage, operator_of, resolve_stage
+from deploy.settings import OperatorSettings, Stage, operator_of, resolve_stage
 from deploy.wire import names
 from deploy.wire.names import Sha256
 
@@ -50,27 +52,46 @@ class Request:
     dry: bool = False
     """Contact nobody: deploy only."""
 
+    def operator_settings(self) -> OperatorSettings:
+        """Every stage as the control machine's settings have it. Raises Refused."""
+        file = self.project / "fabric.yaml"
+        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        return operator_of(self.settings, text=text)
 
-def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = False, wait_s: float = 0) -> RunEnded:
+
+def deploy(
+    request: Request,
+    tag: str | None,
+    emit: Emit,
+    *,
+    restage: bool = False,
+    skip_unreachable: bool = False,
+    wait_s: float = 0,
+) -> RunEnded:
     """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
     stage = _stage(request)
     repository = Repository(request.project)
     resolved = repository.resolve(tag or repository.tag_on_head())
-    signature.accept(repository, resolved, stage.tags, stage.allowed_signers)
+    signers = accept(repository, resolved, stage.trust)
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
+    if signers:
+        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(map(str, signers))}"))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
-        run = _run("deploy", request, stage, emit, tag=resolved.tag, release=bundle.manifest.release_id)
+        named = {"tag": resolved.tag, "release": bundle.manifest.release_id}
+        run = _run("deploy", request, stage, emit, skip_unreachable=skip_unreachable, **named)
         return run.guard(lambda phases: _deploy(run, phases, bundle, restage=restage, wait_s=wait_s or stage.wait_s))
 
 
-def rollback(request: Request, tag: str | None, emit: Emit, *, wait_s: float = 0) -> RunEnded:
+def rollback(
+    request: Request, tag: str | None, emit: Emit, *, skip_unreachable: bool = False, wait_s: float = 0
+) -> RunEnded:
     """Point every host back at an earlier release; needs nothing but SSH. None: each host's newest good one before."""
     stage = _stage(request)
     _tag_name(tag)
     emit(RunStarted("rollback", stage.name, _names(stage), tag))
-    run = _run("rollback", request, stage, emit, tag=tag)
+    run = _run("rollback", request, stage, emit, tag=tag, skip_unreachable=skip_unreachable)
     return run.guard(lambda phases: _rollback(run, phases, tag, wait_s=wait_s or stage.wait_s))
 
 
@@ -89,6 +110,7 @@ def releases(request: Request, emit: Emit) -> dict[str, Any]:
 def check(request: Request, emit: Emit) -> RunEnded:
     """Look at every host and say what stands in the way of a deploy. Changes nothing."""
     stage = _stage(request)
+    listed(stage.trust)  # raises where nobody could sign
     emit(RunStarted("check", stage.name, _names(stage)))
     emit(Notice(preflight.versions()))
     run = _run("check", request, stage, emit)
@@ -155,7 +177,8 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     Raises Refused where the closure is not closed.
     """
     stage = proof.aside(_stage(request))
-    lock = closure.check(closure.WorkTree(root), requirements, targets)
+    closed = closure.examine(closure.WorkTree(root), requirements, targets)
+    lock, host_needs = closed.lock, closure.host_needs(closed)
     manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
     emit(RunStarted("prove", stage.name, _names(stage)))
     run = _run("prove", request, stage, emit)
@@ -166,7 +189,7 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     def asked(phases: Phases) -> RunEnded:
         run.connect(phases, usable=False)
         phases.lock(stage.wait_s)
-        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, read))
+        found = phases.everywhere("prove", lambda host: proof.prove(host, manifest, host_needs, read))
         for name, one in found.items():
             for line in proof.tried(one.attempts):
                 emit(Notice(line, name))
@@ -186,7 +209,9 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     run.connect(phases)
     targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
     phases.lock(wait_s)
-    offers = phases.everywhere("offer", lambda host: preflight.offered(host, manifest, targets[host.name]))
+    offers = phases.everywhere(
+        "offer", lambda host: preflight.offered(host, manifest, targets[host.name], bundle.host_needs)
+    )
     sizes = manifest.sizes
 
     def stage_on(host: Host) -> dict[str, Any]:
@@ -194,38 +219,39 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
         return host.stage()
 
     phases.everywhere("stage", stage_on, detail=release)
-    answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings))
+    answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings), run.strategy)
     phases.prune()
-    outcomes = [_live(host, release, answers[host.name]) for host in phases.hosts]
-    return run.ended(
-        outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=_undo(run, answers, "rollback")
-    )
+    outcomes = [live_outcome(host, release, answers[host.name]) for host in phases.hosts]
+    return run.ended(outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=run.undo(answers))
 
 
 def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float) -> RunEnded:
     run.connect(phases)
     phases.lock(wait_s)
-    targets = phases.everywhere("choose", lambda host: preflight.rollback_target(host, tag))
+    staying = preflight.not_reached(phases.hosts) if tag is None else set[str]()
+    targets = phases.everywhere(
+        "choose",
+        lambda host: host.current if host.current and host.name in staying else preflight.rollback_target(host, tag),
+    )
+    for name in sorted(staying):
+        run.emit(Notice(f"stays on {targets[name]}: the run that is undone never made another one live here", name))
     for host in phases.hosts:
         if any(row["release"] == targets[host.name] and row["bad"] for row in host.facts["releases"]):
             run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))
     ready = phases.everywhere("verify", lambda host: host.ready(targets[host.name]))
-    answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()})
-    outcomes = [_live(host, targets[host.name], answers[host.name]) for host in phases.hosts]
+    answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()}, run.strategy)
+    outcomes = [live_outcome(host, targets[host.name], answers[host.name]) for host in phases.hosts]
     tags = sorted({names.tag_of(names.parse_release_id(release)) for release in targets.values()})
     if len(tags) == 1:
         verdict, next_step = f"{tags[0]} is live on {_count(phases.hosts)}", ""
     else:
         verdict = f"every host is back on its own release before, and they DIFFER: {', '.join(tags)}"
         next_step = f"fab releases {run.where}  # shows which tag all of them have; then fab rollback:TAG"
-    return run.ended(outcomes, verdict, next_step=next_step, undo=_undo(run, answers, "deploy"))
+    return run.ended(outcomes, verdict, next_step=next_step, undo=run.undo(answers))
 
 
 def _stage(request: Request) -> Stage:
-    file = request.project / "fabric.yaml"
-    text = file.read_text(encoding="utf-8") if file.is_file() else None
-    settings = operator_of(request.settings, text=text)
-    return resolve_stage(settings, request.stage, project=request.project, hosts=request.hosts)
+    return resolve_stage(request.operator_settings(), request.stage, project=request.project, hosts=request.hosts)
 
 
 def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:
@@ -258,22 +284,6 @@ def _packed(emit: Emit, repository: Repository, resolved: ResolvedTag, store: st
     emit(FleetStep("check and pack", "done", detail, time.monotonic() - began))
     with bundle:
         yield bundle
-
-
-def _live(host: Host, release: str, answer: Mapping[str, Any]) -> HostOutcome:
-    came_from = answer["from"]
-    before = "it was live before" if came_from == release else f"before: {came_from or 'nothing'}"
-    return HostOutcome(host.name, Outcome.LIVE, f"{release}, live: {answer['proof']}; {before}")
-
-
-def _undo(run: FleetRun, answers: Mapping[str, Mapping[str, Any]], verb: str) -> str:
-    """The command that takes it back on the hosts that moved: by tag, and only where one tag takes them all back."""
-    moved = {name: answer["from"] for name, answer in answers.items() if answer["from"] != answer["release"]}
-    tags = {names.tag_of(names.parse_release_id(release)) if release else None for release in moved.values()}
-    if len(tags) != 1 or None in tags:
-        return ""
-    where = run.where if len(moved) == len(answers) else f"--stage {run.stage.name} --hosts {','.join(moved)}"
-    return f"fab {verb}:{tags.pop()} {where}"
 
 
 def _tag_name(tag: str | None) -> None:

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,15 +52,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_PYTHONS] = pythons
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the figures of the fault harness (tests/faults), also when all is well."""
-    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
-    told = [pair for report in reports for pair in getattr(report, "user_properties", ())]
-    lines = [str(line) for name, line in told if name == "faults"]
-    if lines:
-        terminalreporter.section("fault harness")
-        for line in lines:
-            terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests counted (``record_property("counted: THING", {name: number})``), summed over all of them."""
+    counted: dict[str, Counter[str]] = {}
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, numbers in report.user_properties:
+            if report.when == "call" and name.startswith("counted: "):
+                counted.setdefault(name, Counter()).update(numbers)
+    for name, numbers in counted.items():
+        terminalreporter.write_line(f"{name}: " + ", ".join(f"{number} {what}" for what, number in numbers.items()))
 
 
 _PYTHONS = pytest.StashKey[dict[str, str]]()

@@ -11,6 +11,7 @@ from types import TracebackType
 from deploy.bundle.git import GitFailed, Missing, Objects
 from deploy.bundle.repository import ResolvedTag
 from deploy.bundle.tree import Blobs, LfsPointer
+from deploy.closure import HostNeed
 from deploy.errors import Failed
 from deploy.settings.release import ReleaseSettings
 from deploy.wire.manifest import Manifest
@@ -35,6 +36,8 @@ class Bundle:
     """Archives that git does not hold, and the files of this machine that do."""
     objects: Objects
     blobs: Blobs
+    host_needs: tuple[HostNeed, ...] = ()
+    """What hosts need to build the closure besides Python: asked of those that will build."""
     _kept: dict[Sha256, bytes] = field(default_factory=dict[Sha256, bytes])
     _room: int = KEPT_BYTES
 

@@ -45,7 +45,7 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects, store
     digests = _digests(chosen, blobs)
     source = GitSource(tree, blobs, layout.closure)
     outside = OutsideSource.of_tag(repository, source, layout.closure, settings.requirements, store)
-    targets, archives = _closure(outside, settings, resolved.tag, repository.top / layout.closure)
+    targets, archives, host_needs = _closure(outside, settings, resolved.tag, repository.top / layout.closure)
     files = tuple(
         TreeFile(path, entry.mode, digests[path].sha256, digests[path].size) for path, entry in sorted(chosen.items())
     )
@@ -65,14 +65,14 @@ def _pack(repository: Repository, resolved: ResolvedTag, objects: Objects, store
     inside = {digest: archive.name for digest, archive in archives.items() if digest not in outside.paths}
     oids.update({digest: source.oid(f"vendor/{name}") for digest, name in inside.items()})
     blobs.remember()
-    return Bundle(manifest, resolved, settings, oids, outside.paths, objects, blobs)
+    return Bundle(manifest, resolved, settings, oids, outside.paths, objects, blobs, host_needs)
 
 
 def _closure(
     source: OutsideSource, settings: ReleaseSettings, tag: str, work_tree: Path
-) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive]]:
+) -> tuple[tuple[Target, ...], Mapping[Sha256, Archive], tuple[closure.HostNeed, ...]]:
     try:
-        lock = closure.check(source, settings.requirements, settings.locked_for)
+        closed = closure.examine(source, settings.requirements, settings.locked_for)
     except Refused as error:  # what mends the working tree does not mend a tag
         source.refuse_pointers(tag)
         named = {problem.partition(":")[0] for problem in error.problems}
@@ -80,7 +80,7 @@ def _closure(
         traps = [str(trap) for trap in found if named & set(trap.files)]
         step = source.next_step(error.next_step + (" --mend" if traps else ""), tag)
         raise Refused(error.what, error.why, step, problems=[*error.problems, *traps]) from error
-    return plan.targets(lock), plan.archives(lock)
+    return plan.targets(closed.lock), plan.archives(closed.lock), tuple(closure.host_needs(closed))
 
 
 def _digests(chosen: Mapping[str, Entry], blobs: Blobs) -> dict[str, Digest]:

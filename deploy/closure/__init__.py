@@ -19,7 +19,7 @@ from .locking import Locked, lock
 from .model import Archive, Build, Lock, LockTarget
 from .newest import Standing, outdated
 from .proof import Closed, check, contents, examine, read, who_needs, why
-from .remarks import remarks
+from .remarks import HostNeed, host_needs, remarks
 from .reviewing import Change, Held, Holding, changes, holding
 from .source import Source, WorkTree
 
@@ -35,6 +35,7 @@ __all__ = [
     "Finding",
     "Held",
     "Holding",
+    "HostNeed",
     "Licence",
     "Lock",
     "LockTarget",
@@ -53,6 +54,7 @@ __all__ = [
     "fetch",
     "give",
     "holding",
+    "host_needs",
     "licences",
     "lock",
     "mend",

@@ -53,6 +53,15 @@ LIBRARIES = {
 }
 """Libraries and their tools that a build looks for on the host, by package; nothing inside an archive states them."""
 
+_PROGRAMS = {
+    "a C compiler": ("cc", "gcc", "clang"),
+    "a C++ compiler": ("c++", "g++", "clang++"),
+    "a Rust toolchain": ("cargo",),
+    "a Fortran compiler": ("gfortran", "flang", "ifx"),
+    "SWIG": ("swig",),
+}
+"""How to see that the words above are met: one of these is on PATH."""
+
 _SUFFIXES = {
     ".c": "c",
     ".pyx": "c",
@@ -106,6 +115,13 @@ def needs(files: Collection[str], setup: bytes, pyproject: Mapping[str, Any]) ->
         # A C++ compiler brings a C compiler along; bundled libraries hold C++ files that no Python build compiles.
         found.discard("c" if _CPLUSPLUS.search(text) or _BACKENDS.search(system) else "c++")
     return Native(tuple(sorted(found)), optional=bool(found) and bool(_OPTIONAL.search(text)))
+
+
+def programs(need: str) -> tuple[tuple[str, ...], ...]:
+    """Groups of programs that one of the texts above asks for; of each group one will do. Libraries are not seen."""
+    words = need.partition(" (Debian")[0]
+    named = [group for text, group in _PROGRAMS.items() if text in words]
+    return (*named, *((name,) for name in re.findall(r"[a-z0-9]+[_-]config|\bmake\b", words)))
 
 
 def _suffix(file: str) -> str:

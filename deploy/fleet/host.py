@@ -10,17 +10,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.errors import DeployError
-from deploy.events import Emit, HostBytes, HostStep, StepState
+from deploy.events import Emit, HostBytes, HostStep
+from deploy.fleet.contact import Contact, Opener, Run
+from deploy.fleet.ending import Differs, answer_of
 from deploy.fleet.outcomes import HostOutcome, Outcome
-from deploy.link.line import Counters, Line, Packing
-from deploy.link.pipe import LinkLost, Pipe
+from deploy.link.line import Counters
+from deploy.link.pipe import LinkLost
 from deploy.settings import HostSettings
 from deploy.wire import names
 from deploy.wire.manifest import Manifest
 from deploy.wire.names import Sha256
 
-Opener = Callable[[HostSettings, str], Pipe]
-"""Makes the pipe that starts the given exec line on a host, once it is opened."""
+COMEBACKS = 3
+"""How often one request is asked over a new line; a host that loses every line is unknown."""
 
 
 class HostFailed(Exception):
@@ -29,21 +31,6 @@ class HostFailed(Exception):
     def __init__(self, outcome: HostOutcome) -> None:
         super().__init__(outcome.problem)
         self.outcome = outcome
-
-
-@dataclass(frozen=True)
-class Run:
-    """What every host of one run is told: who asks, under which id, for what."""
-
-    id: str
-    operator: str
-    verb: str
-    stage: str
-    where: str
-    """The options that name this stage and, where it was narrowed, these hosts, for a next command."""
-    program: bytes
-    program_sha256: str
-    packing: Packing = field(default_factory=Packing)
 
 
 @dataclass
@@ -58,7 +45,9 @@ class Host:
     confirmed: str | None = None
     """The release that this run made live here for good."""
     _asked: str | None = None
-    _line: Line | None = None
+
+    def __post_init__(self) -> None:
+        self._contact = Contact(self.settings, self.run, self.emit)
 
     @property
     def name(self) -> str:
@@ -76,53 +65,41 @@ class Host:
 
     @property
     def counters(self) -> Counters:
-        return self._line.counters if self._line else Counters(0, 0)
+        return self._contact.counters
 
     def connect(self, opener: Opener, exec_line: str) -> dict[str, Any]:
         """Open the line, start the host program, learn the host's facts."""
         began = time.monotonic()
-        self._line = Line(opener(self.settings, exec_line), silence_s=self.settings.deadlines.silence_s)
         try:
-            self._line.greet(self.run.program)
+            self._contact.call(opener, exec_line)
         except LinkLost as error:
             self.close()
             raise HostFailed(self._unreached(error)) from error
-        self.facts = self._ask(
-            "hello",
-            run=self.run.id,
-            operator=self.run.operator,
-            context={
-                "stage": self.run.stage,
-                "host": self.name,
-                "groups": list(self.settings.groups),
-                "verb": self.run.verb,
-            },
-            policy={
-                "allow_root": self.settings.allow_root or self.settings.local or self.run.stage == "sandbox",
-                "build_user": self.settings.build_user,
-                "accept_seal": self.settings.accept_seal,
-                "step_s": self.settings.deadlines.step_s,
-            },
-            means=self.operator_json() if self.run.verb in ("deploy", "rollback", "check") else None,
-        )["facts"]
+        asks_sudo = self.run.verb in ("deploy", "rollback", "check")
+        try:
+            answer = self._contact.hello(self.operator_json() if asks_sudo else None)
+        except LinkLost as error:
+            raise HostFailed(self._lost("hello", error)) from error
+        self.facts = self._check("hello", answer)["facts"]
         detail = "would connect" if self.facts.get("dry") else f"python {self.facts['python']}"
         self.emit(HostStep(self.name, "connect", "done", detail, time.monotonic() - began))
         return self.facts
 
     def lock(self) -> dict[str, Any]:
         """Take the host's lock at once or not at all; the host recovers from earlier runs as it grants it."""
-        holder = {"by": self.run.operator, "run": self.run.id, "verb": self.run.verb, "since": round(time.time())}
-        answer = self._ask("lock", holder=holder)
-        self.facts = answer["facts"]
+        answer = self._ask("lock", holder=self._contact.holder())
+        self.facts, self._contact.seq = answer["facts"], answer["seq"]
         return answer
 
     def unlock(self) -> None:
         """Give the lock back."""
         self._ask("unlock")
+        self._contact.seq = None
 
-    def offer(self, manifest: Manifest, target: int) -> dict[str, Any]:
+    def offer(self, manifest: Manifest, target: int, host_needs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Say what would be staged; learn what the host lacks and what stands in the way."""
-        return self._ask("offer", manifest=manifest.to_json(), target=target, release=manifest.release_id)
+        offered = {"manifest": manifest.to_json(), "target": target, "release": manifest.release_id}
+        return self._ask("offer", **offered, host_needs=list(host_needs))
 
     def send(self, needed: Iterable[Sha256], sizes: Mapping[Sha256, int], read: Callable[[Sha256], bytes]) -> int:
         """Send the blobs that the host lacks; returns their bytes."""
@@ -134,7 +111,7 @@ class Host:
             sent += size
             self.emit(HostBytes(self.name, sent, total))
 
-        line = self._open_line()
+        line = self._contact.line
         try:
             answer = line.blobs([(digest, lambda d=digest: read(d)) for digest in digests], on_sent, self.run.packing)
         except LinkLost as error:
@@ -201,8 +178,7 @@ class Host:
 
     def close(self) -> None:
         """Let go; the host settles what is open and frees its lock."""
-        if self._line:
-            self._line.close()
+        self._contact.close()
 
     def left(self) -> HostOutcome:
         """What an interrupted run leaves here, as far as this side can know."""
@@ -231,17 +207,30 @@ class Host:
         }
 
     def _ask(self, op: str, /, **fields: Any) -> dict[str, Any]:
-        line = self._open_line()
+        for number in range(COMEBACKS + 1):
+            try:
+                return self._check(op, self._contact.ask(op, **fields))
+            except LinkLost as error:
+                if not self.may_have_switched or number == COMEBACKS:
+                    raise HostFailed(self._lost(op, error)) from error
+                lost = error
+            try:
+                answer = answer_of(op, self._come_back(op, lost))
+            except Differs as differs:
+                raise HostFailed(self._decided(op, differs)) from differs
+            if answer is not None:
+                return answer
+        raise AssertionError("the last line either answers or is lost")
+
+    def _come_back(self, op: str, lost: LinkLost) -> dict[str, Any]:
+        """Learn from the host's journal what became of the switch. Raises HostFailed where it stays away."""
         try:
-            answer = line.ask(op, self._on_event, **fields)
+            answer = self._check("resume", self._contact.come_back(lost))
         except LinkLost as error:
             raise HostFailed(self._lost(op, error)) from error
-        return self._check(op, answer)
-
-    def _open_line(self) -> Line:
-        if self._line is None:
-            raise RuntimeError(f"{self.name} is not connected")
-        return self._line
+        self.facts = answer["facts"]
+        ending: dict[str, Any] = answer["ending"]
+        return ending
 
     def _check(self, op: str, answer: dict[str, Any]) -> dict[str, Any]:
         if answer.get("ok"):
@@ -249,7 +238,10 @@ class Host:
         error: dict[str, Any] = answer["error"]
         kind = error["kind"]
         if kind == "locked":
-            raise HostFailed(self._locked(error.get("holder") or {}))
+            locked = self._locked(error.get("holder") or {})
+            raise HostFailed(self._overtaken(locked.cause) if self.may_have_switched else locked)
+        if kind == "fenced":
+            raise HostFailed(self._overtaken(str(error["cause"])))
         if op == "activate" and error.get("switched") is False and kind != "stuck":
             self.may_have_switched = False  # only the host's own word counts; an error of another kind proves nothing
         outcome = Outcome.UNKNOWN if self.may_have_switched else Outcome.FAILED
@@ -264,12 +256,6 @@ class Host:
         raise HostFailed(
             HostOutcome(self.name, outcome, detail, str(error["step"]), str(error["cause"]), next_step, log)
         )
-
-    def _on_event(self, value: Mapping[str, Any]) -> None:
-        data: dict[str, Any] = value.get("data") or {}
-        state: StepState = value.get("state", "done")
-        elapsed_s = float(data.get("elapsed_s") or 0.0)
-        self.emit(HostStep(self.name, str(value.get("step")), state, str(value.get("detail") or ""), elapsed_s, data))
 
     @property
     def serves(self) -> str:
@@ -295,6 +281,24 @@ class Host:
                 f"fab status --stage {self.run.stage} --hosts {shlex.quote(self.name)}",
             )
         return HostOutcome(self.name, Outcome.FAILED, self.serves, op, f"line lost: {error.why}", error.next_step)
+
+    def _overtaken(self, cause: str) -> HostOutcome:
+        """Somebody else was faster than this run's new line: nothing more is asked of this host."""
+        detail = "somebody else's run came after this one's switch"
+        where = f"--stage {self.run.stage} --hosts {shlex.quote(self.name)}"
+        return HostOutcome(self.name, Outcome.UNKNOWN, detail, "reconnect", cause, f"fab status {where}")
+
+    def _decided(self, op: str, differs: Differs) -> HostOutcome:
+        """What the host decided while nobody spoke with it, where that makes the request void."""
+        current = self.facts.get("current")
+        words = {
+            "returned": (Outcome.RETURNED, f"back on {current or 'nothing live, as before'}"),
+            "unchanged": (Outcome.FAILED, self.serves),
+            "unknown": (Outcome.UNKNOWN, f"{current} is live there"),
+        }
+        outcome, detail = words[differs.outcome]
+        self.may_have_switched = outcome is Outcome.UNKNOWN
+        return HostOutcome(self.name, outcome, detail, op, differs.cause)
 
     def _locked(self, holder: Mapping[str, Any]) -> HostOutcome:
         since = holder.get("since")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from deploy.errors import ExitCode
 
@@ -55,6 +56,24 @@ class HostOutcome:
     @property
     def problem(self) -> str:
         return f"{self.host}: {self.step}: {self.cause}" if self.cause else ""
+
+
+class Stopped(Exception):
+    """A phase ended the run. ``outcomes`` is what became of every host; ``answers`` of those it left live, theirs."""
+
+    def __init__(
+        self,
+        step: str,
+        outcomes: Sequence[HostOutcome],
+        *,
+        interrupted: bool = False,
+        answers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(step)
+        self.step = step
+        self.outcomes = tuple(outcomes)
+        self.interrupted = interrupted
+        self.answers = answers or {}
 
 
 def exit_code(outcomes: Sequence[HostOutcome]) -> ExitCode:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from deploy.closure import HostNeed
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.settings.section import did_you_mean
@@ -31,13 +32,23 @@ def target_for(host: Host, manifest: Manifest, *, restage: bool) -> int:
     raise _failed(host, "preflight", cause, next_step)
 
 
-def offered(host: Host, manifest: Manifest, target: int) -> list[Sha256]:
+def offered(host: Host, manifest: Manifest, target: int, host_needs: Sequence[HostNeed]) -> list[Sha256]:
     """The digests the host lacks. Raises HostFailed with everything that stands in the way there."""
-    answer = host.offer(manifest, target)
+    answer = host.offer(manifest, target, [need.to_json() for need in host_needs if need.users])
     if answer["problems"]:
         raise _failed(host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then deploy again")
     needed: list[Sha256] = answer["need"]
     return needed
+
+
+def not_reached(hosts: Sequence[Host]) -> set[str]:
+    """Hosts that a bare rollback leaves where they are: their last run made other hosts live and did not get to them.
+
+    They are on what was live before that run, which is where the others go back to.
+    """
+    lasts: dict[str, Mapping[str, Any]] = {host.name: host.facts.get("last_run") or {} for host in hosts}
+    reached = {last["run"] for last in lasts.values() if last.get("outcome") == "live"}
+    return {name for name, last in lasts.items() if last.get("run") in reached and last["outcome"] != "live"}
 
 
 def rollback_target(host: Host, tag: str | None) -> str:
@@ -118,13 +129,13 @@ def versions() -> str:
 def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:
     rows: list[Mapping[str, Any]] = host.facts["releases"]
     for row in rows:
-        if row["tag"] != manifest.tag or row["release"] == manifest.release_id or row["state"] == "BROKEN":
+        if row["tag"] != manifest.tag or row["state"] == "BROKEN":
             continue
-        if row["commit"] and row["commit"] != manifest.commit:
+        if row["commit"] and row["commit"] != manifest.commit:  # also of the same id, which has 8 digits of a digest
             was, now = row["commit"][:12], manifest.commit[:12]
             cause = f"{manifest.tag} was released here from commit {was}; it now names {now}"
             raise _failed(host, "preflight", cause, "never move a released tag: make a new one and deploy that")
-        if not restage:
+        if row["release"] != manifest.release_id and not restage:
             cause = (
                 f"{row['release']} of the same commit is here with another content (settings, archives or library "
                 f"differ) than {manifest.release_id}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deploy.closure import HostNeed
 from deploy.fleet import preflight
 from deploy.fleet.host import Host, HostFailed
 from deploy.settings import Stage
@@ -41,12 +42,12 @@ def aside(stage: Stage) -> Stage:
     return replace(stage, hosts=tuple(replace(host, root=f"{host.root}/.deploy/prove") for host in stage.hosts))
 
 
-def prove(host: Host, manifest: Manifest, read: Callable[[Sha256], bytes]) -> HostProof:
+def prove(host: Host, manifest: Manifest, host_needs: Sequence[HostNeed], read: Callable[[Sha256], bytes]) -> HostProof:
     """Build the closure on a host that is locked, and leave nothing. Raises HostFailed with the step that failed."""
     host.empty()
     try:
         number = preflight.target_for(host, manifest, restage=False)
-        needed = preflight.offered(host, manifest, number)
+        needed = preflight.offered(host, manifest, number, host_needs)
         host.send(needed, manifest.sizes, read)
         facts: dict[str, Any] = host.stage()
     finally:

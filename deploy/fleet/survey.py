@@ -43,11 +43,21 @@ def _row(host: Host, probe: Mapping[str, Any], failed: HostOutcome | None) -> di
         "previous": by_id.get(facts.get("previous")),
         "releases": releases,
         "lock": facts.get("lock"),
+        "lease": _lease(facts),
         "pending": host.pending or None,
         "well": probe.get("well"),
         "live": probe.get("live"),
         "notes": list(facts.get("problems") or []),
     }
+
+
+def _lease(facts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A switch that waits for its run to confirm it; ``age_s`` by the host's clock. None where no run is at work."""
+    lease = facts.get("lease")
+    if not lease or not facts.get("lock"):
+        return None
+    age_s = round(max(0.0, facts["clock"] - lease["at"]), 1)
+    return {"release": lease["release"], "run": lease["run"], "by": lease["by"], "age_s": age_s}
 
 
 def _release(row: Mapping[str, Any]) -> dict[str, Any]:

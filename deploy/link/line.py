@@ -9,7 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from deploy.link.pipe import LinkLost, Pipe
@@ -18,6 +18,8 @@ from deploy.wire import framing
 BEAT_EVERY_S = 5.0
 NOISE_CAP_BYTES = 1 << 20
 """A banner or a noisy .bashrc may write this much before the host program answers."""
+ANSWER_CAP_BYTES = 128 << 20
+"""A host may say this much, events and all, before it answers: twice the largest frame. Ours need a few MB."""
 COMPRESSES = 0.9
 """A blob travels compressed when that makes it at least a tenth smaller."""
 
@@ -36,6 +38,10 @@ class Counters:
     round_trips: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        mine, theirs = astuple(self), astuple(other)
+        return Counters(*(a + b for a, b in zip(mine, theirs, strict=True)))
 
 
 class Packing:
@@ -67,6 +73,7 @@ class Line:
         self._greeting_s = greeting_s
         self._frames: queue.Queue[framing.Frame | None] = queue.Queue()
         self._heard_at = time.monotonic()
+        self._unanswered_bytes = 0
         self._lost: str | None = None
         self._next_step = ""
         self._sending = threading.Lock()
@@ -131,6 +138,7 @@ class Line:
             except framing.BadFrame as error:
                 raise self._gone(str(error)) from error
             if value.get("t") == "answer":
+                self._unanswered_bytes = 0
                 return value
             on_event(value)
 
@@ -192,6 +200,9 @@ class Line:
         data = self._pipe.receive(framing.PIECE)
         self.counters.bytes_received += len(data)
         self._heard_at = time.monotonic()
+        self._unanswered_bytes += len(data)
+        if self._unanswered_bytes > ANSWER_CAP_BYTES:
+            raise LinkLost(f"the host wrote more than {ANSWER_CAP_BYTES} bytes without an answer")
         return data
 
     def _skip_noise(self, nonce: str) -> bytes | None:

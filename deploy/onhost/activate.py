@@ -15,7 +15,7 @@ from deploy.wire.names import ReleaseId, parse_release_id
 
 from . import health, hooks, live, marker, switch
 from .health import Answer
-from .history import Record, fold, rollback_target
+from .history import Record, RunPast, fold, rollback_target
 from .hooks import Configured, Context
 from .layout import unlink_if_there
 from .marker import NotARelease, Release
@@ -162,6 +162,15 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
 def finish_return(session: Session, why: str) -> Dict[str, Any]:
     """Return once more from a switch whose return was cut short. Raises Stuck."""
     return give_back(session, StepFailed("recover", why))
+
+
+def reopen(session: Session, past: RunPast) -> Dict[str, Any]:
+    """Open a switch of this run again that settled by itself, so that it can be returned from; gives its outcome."""
+    mine = [r for r in session.book.records if r["what"] == "switch" and r["run"] == past.run and r["to"] == past.to]
+    intent = {name: mine[-1].get(name) for name in ("to", "verb", "operator", "context", "from")}
+    session.book.append("switch", **intent)
+    session.book.append("switched", to=past.to, **_now())
+    return {"outcome": "live", "release": past.to, "from": past.came_from, "proof": past.proof}
 
 
 def run_failed_hooks(session: Session, context: Context, release: ReleaseId) -> None:

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from deploy.wire import states
 from deploy.wire.names import ReleaseId, tag_of
@@ -21,8 +21,8 @@ from .recovery import look
 FORMAT = 1
 
 
-def facts(layout: Layout) -> Dict[str, Any]:
-    """The host's answer to ``hello`` and ``status``. Raises journal.NewerFormat."""
+def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
+    """The host's answer to ``hello`` and ``status``; ``last_run`` leaves out one's own. Raises journal.NewerFormat."""
     about: Dict[str, Any] = {
         "format": FORMAT,
         "python": platform.python_version(),
@@ -37,7 +37,7 @@ def facts(layout: Layout) -> Dict[str, Any]:
         "problems": layout.problems(),
     }
     if not layout.root.is_dir():
-        return dict(about, releases=[], current=None, previous=None, pending=[], lock=None, env_keys=[])
+        return dict(about, releases=[], current=None, previous=None, pending=[], lock=None, env_keys=[], last_run=None)
     space = os.statvfs(layout.root)
     history = fold(journal.read(layout.journal))
     current = layout.link_target(layout.current)
@@ -49,7 +49,9 @@ def facts(layout: Layout) -> Dict[str, Any]:
         releases=_releases(layout, history),
         rollback_candidates=rollback_candidates(history, current, _complete(layout)),
         pending=[action.why for action in look(layout, history)] + _unknown(history),
-        unconfirmed=bool(history.open_switch) and history.switched,
+        unknown_hooks=[list(key) for key in history.unknown_hooks],
+        lease=_lease(history),
+        last_run=_last_run(history, but_run),
         lock=holder_of(layout.lock),
         env_keys=envs.known(layout),
     )
@@ -58,6 +60,20 @@ def facts(layout: Layout) -> Dict[str, Any]:
 
 def _unknown(history: History) -> List[str]:
     return ["%s hook `%s` was cut off, its outcome is unknown" % key for key in history.unknown_hooks]
+
+
+def _lease(history: History) -> Optional[Dict[str, Any]]:
+    """The switch that nobody has confirmed yet: while its run lives, its heartbeats keep the host from settling it."""
+    switch = history.open_switch
+    if switch is None or not history.switched:
+        return None
+    run = history.run(str(switch.get("run", "")))
+    return {"release": switch["to"], "from": switch.get("from"), "run": run.run, "by": run.by, "at": switch["at"]}
+
+
+def _last_run(history: History, but: str) -> Optional[Dict[str, Any]]:
+    run = history.last_switching(but=but)
+    return None if run is None else {"run": run.run, "verb": run.verb, "by": run.by, "outcome": run.outcome}
 
 
 def _complete(layout: Layout) -> List[ReleaseId]:

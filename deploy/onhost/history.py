@@ -39,8 +39,24 @@ class Life(NamedTuple):
 
 
 @dataclass
+class RunPast:
+    """What became of one run here. ``outcome``: live, returned, stuck; empty of no switch, or one still open."""
+
+    run: str
+    verb: str = ""
+    by: str = ""
+    seq: int = 0
+    """The fencing number of its last lock."""
+    to: Optional[str] = None
+    came_from: Optional[str] = None
+    outcome: str = ""
+    cause: str = ""
+    proof: str = ""
+
+
+@dataclass
 class History:
-    """All releases' pasts, and the switch that nobody has settled yet.
+    """All releases' pasts, the runs', and the switch that nobody has settled yet.
 
     Of that switch: whether it happened, which release was restarted last, whether returning from it failed, and how
     often recovery began to settle it.
@@ -56,12 +72,25 @@ class History:
     recoveries: int = 0
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    runs: Dict[str, RunPast] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def past(self, release: str) -> Past:
         return self.releases.setdefault(release, Past())
 
     def was_live(self, release: str) -> bool:
         return self.past(release).live_seq > 0
+
+    def run(self, run: str) -> RunPast:
+        return self.runs.setdefault(run, RunPast(run))
+
+    def last_switching(self, *, but: str) -> Optional[RunPast]:
+        """The newest run of a deploy or rollback that had the lock, leaving out the run ``but``."""
+        found = [run for run in self.runs.values() if run.verb in ("deploy", "rollback") and run.run != but]
+        return max(found, key=lambda run: run.seq, default=None)
+
+    def fenced(self, run: str, seq: int) -> Optional[RunPast]:
+        """The run that had the lock after ``run`` was granted it under ``seq``, or None."""
+        return next((other for other in self.runs.values() if other.run != run and other.seq > seq), None)
 
     def live_since(self, boot: str, up_s: float) -> Set[str]:
         """Releases that ``current`` named at that moment of that boot or later; where nobody knows when, they count."""
@@ -81,6 +110,8 @@ def fold(records: Sequence[Record]) -> History:
         what = record["what"]
         if what == "lock":
             operator = str(record.get("by", ""))
+            past = history.run(str(record.get("run", "")))
+            past.seq, past.by, past.verb = record["seq"], operator, str(record.get("verb", ""))
         elif what in _READERS:
             _READERS[what](history, record, operator)
     return history
@@ -118,6 +149,15 @@ def _staged(history: History, record: Record, _operator: str) -> None:
 def _switch(history: History, record: Record, _operator: str) -> None:
     history.open_switch, history.switched, history.restarted, history.stuck = record, False, "", False
     history.recoveries = 0
+    run = history.run(str(record.get("run", "")))
+    run.to, run.came_from, run.outcome = record["to"], record.get("from"), ""
+
+
+def _ended(history: History, record: Record, outcome: str) -> None:
+    """Write how a switch ended down for the run that began it, whoever settled it."""
+    if history.open_switch is not None:
+        run = history.run(str(history.open_switch.get("run", "")))
+        run.outcome, run.cause, run.proof = outcome, str(record.get("cause", "")), str(record.get("proof", ""))
 
 
 def _switched(history: History, record: Record, _operator: str) -> None:
@@ -143,6 +183,7 @@ def _stuck(history: History, record: Record, _operator: str) -> None:
     _points_at(history, record)
     history.past(record["release"]).bad = True
     history.stuck = True
+    _ended(history, record, "stuck")
 
 
 def _confirmed(history: History, record: Record, _operator: str) -> None:
@@ -155,12 +196,14 @@ def _confirmed(history: History, record: Record, _operator: str) -> None:
     came_from = switch.get("from") if switch else None
     if record.get("verb") == "rollback" and came_from and came_from != record["release"]:
         history.past(came_from).bad = True
+    _ended(history, record, "live")
     history.open_switch = None
 
 
 def _returned(history: History, record: Record, _operator: str) -> None:
     _points_at(history, record)
     history.past(record["release"]).bad = True
+    _ended(history, record, "returned")
     history.open_switch = None
 
 

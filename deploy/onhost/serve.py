@@ -6,7 +6,8 @@ says that no switch is open on this host. Between them go events and heartbeats.
 
     hello    run, operator, context, policy, means -> facts; with ``means`` (an operator) also whether those would run
     lock     holder                           -> seq, recovered
-    offer    manifest, target                 -> need, problems
+    resume   holder, seq, wait_s              -> seq, recovered, ending: what became of this run's switch
+    offer    manifest, target, host_needs     -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
     stage                                     -> facts of the release
     ready    release                          -> the release can be switched to
@@ -18,6 +19,8 @@ says that no switch is open on this host. Between them go events and heartbeats.
     prune    keep                             -> pruned
     empty    (a ROOT for proof only)          -> emptied
     unlock                                    -> unlocked
+
+``seq`` is the fencing number that ``lock`` granted; any request may carry it, and with another one it is refused.
 """
 
 from __future__ import annotations
@@ -26,17 +29,17 @@ import os
 import traceback
 import zlib
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from deploy.wire import framing
 from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import parse_release_id, sha256
 
-from . import activate, facts, hooks, marker, prune, recovery, seal, stage, sudo, switch
+from . import activate, facts, hooks, marker, prune, recovery, resume, seal, stage, sudo, switch
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
-from .history import fold
+from .history import RunPast, fold
 from .hooks import Context
 from .journal import Journal, NewerFormat
 from .layout import Layout
@@ -64,10 +67,13 @@ class Conversation:
         self._manifest: Optional[Manifest] = None
         self._target: Optional[Target] = None
         self._live: Optional[Answer] = None
+        self._settled: Optional[RunPast] = None
+        self._seq: Optional[int] = None
         self._not_received: Optional[StepFailed] = None
         self._requests: Dict[str, Callable[[Dict[str, Any]], Answer]] = {
             "hello": self._hello,
             "lock": self._lock,
+            "resume": self._resume,
             "offer": self._offer,
             "blobs": self._blobs,
             "stage": self._stage,
@@ -104,6 +110,8 @@ class Conversation:
         try:
             if op not in self._requests:
                 raise NotNow("unknown request %r" % op)
+            if request.get("seq", self._seq) != self._seq and op not in ("hello", "resume"):
+                raise resume.Fenced("sequence number %s is not the one granted" % request["seq"])
             answer.update(self._requests[op](request))
         except StepFailed as failure:
             answer.update(ok=False, error=dict(failure.to_json(), kind="failed"))
@@ -112,6 +120,8 @@ class Conversation:
         except activate.Stuck as stuck:
             error = {"kind": "stuck", "step": "return", "cause": str(stuck), "next": "", "log": stuck.log}
             answer.update(ok=False, error=error)
+        except resume.Fenced as fenced:
+            answer.update(ok=False, error={"kind": "fenced", "step": op, "cause": str(fenced), "next": "", "log": []})
         except (NewerFormat, NotARelease, manifests.BadManifest, NotNow) as error:
             answer.update(ok=False, error={"kind": "refused", "step": op, "cause": str(error), "next": "", "log": []})
         except (LineLost, framing.BadFrame):
@@ -141,6 +151,13 @@ class Conversation:
                 found["problems"] += stage.room(session.layout)
         return {"facts": found}
 
+    def _resume(self, request: Dict[str, Any]) -> Answer:
+        resume.take_lock(self._session, request["holder"], float(request["wait_s"]))
+        granted = self._granted(request["holder"], came_back_with=int(request["seq"]))
+        past = fold(self._session.book.records).run(self._session.run)
+        self._settled = past if past.outcome == "live" else None
+        return dict(granted, ending=resume.ending(past))
+
     def _lock(self, request: Dict[str, Any]) -> Answer:
         session = self._session
         if session.layout.is_for_proof and not Layout(session.layout.root.parents[1]).problems():
@@ -152,14 +169,24 @@ class Conversation:
             raise StepFailed("lock", "; ".join(problems), "`fab check` prints what to do")
         session.layout.make()
         session.lock.take(request["holder"])
+        return self._granted(request["holder"])
+
+    def _granted(self, holder: Dict[str, Any], came_back_with: Optional[int] = None) -> Answer:
+        """Open the journal, refuse whom somebody overtook, recover from earlier runs; with the lock just taken."""
+        session = self._session
         try:
             session.journal = Journal(session.layout.journal, session.run)
-            granted = session.journal.append("lock", **request["holder"])
+            history = fold(session.book.records)
+            if came_back_with is not None:
+                resume.fence(history, session.run, came_back_with)
+                if history.stuck:
+                    raise activate.Stuck(history.run(session.run).cause)
+            self._seq = session.book.append("lock", **holder)["seq"]
             recovered = recovery.recover(session)
         except BaseException:
             self._let_go()
             raise
-        return {"seq": granted["seq"], "recovered": recovered, "facts": facts.facts(session.layout)}
+        return {"seq": self._seq, "recovered": recovered, "facts": facts.facts(session.layout, but_run=session.run)}
 
     def _offer(self, request: Dict[str, Any]) -> Answer:
         self._locked()
@@ -169,7 +196,8 @@ class Conversation:
             raise NotNow("the manifest's digest names %s, not %s" % (self._manifest.release_id, request["release"]))
         if stage.is_present(self._session, self._manifest):
             return {"need": [], "problems": [], "present": True}
-        problems = stage.problems(self._session, self._manifest, self._target)
+        asked: List[Dict[str, Any]] = request.get("host_needs") or []
+        problems = stage.problems(self._session, self._manifest, self._target, asked)
         need = stage.needed(self._session, self._manifest, self._target)
         return {"need": need, "problems": problems, "present": False}
 
@@ -222,6 +250,8 @@ class Conversation:
 
     def _confirm(self, _request: Dict[str, Any]) -> Answer:
         self._locked()
+        if self._settled is not None:
+            return {}  # it settled by itself, as well
         if self._live is None:
             raise NotNow("nothing is waiting to be confirmed")
         activate.confirm(self._session, self._live["proof"])
@@ -230,6 +260,9 @@ class Conversation:
 
     def _return(self, request: Dict[str, Any]) -> Answer:
         self._locked()
+        if self._settled is not None:
+            past, self._settled = self._settled, None
+            self._live = activate.reopen(self._session, past)
         if self._live is None:
             raise NotNow("nothing is waiting to be returned")
         live, self._live = self._live, None
@@ -274,6 +307,7 @@ class Conversation:
 
     def _let_go(self) -> None:
         """Give lock and journal back."""
+        self._seq = None
         journal, self._session.journal = self._session.journal, None
         if journal is not None:
             journal.close()

@@ -10,11 +10,11 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Set
+from typing import Any, Dict, List, Mapping, Sequence, Set
 
 from deploy.wire.manifest import Manifest, Target
 
-from . import environment, hooks, marker, toolchain
+from . import environment, hooks, hostneeds, marker, toolchain, wheels
 from .hooks import Context
 from .install import compile_folder
 from .layout import Layout, remove_tree, sync_filesystem
@@ -25,7 +25,9 @@ from .store import WrongContent
 LEAST_BYTES, LEAST_INODES = 32 << 20, 200
 
 
-def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
+def problems(
+    session: Session, manifest: Manifest, target: Target, host_needs: Sequence[Mapping[str, Any]]
+) -> List[str]:
     """What would make staging fail on this host, found before a byte is sent."""
     found: List[str] = []
     here = "%d.%d" % sys.version_info[:2]
@@ -37,7 +39,10 @@ def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
     for name in manifest.settings["shared"]["files"]:
         if not (session.layout.shared / name).exists():
             found.append("shared file %s does not exist: create it once on the host" % (session.layout.shared / name))
-    found += _room(session, manifest, builds=environment.usable(session, manifest, target) is None)
+    builds = environment.usable(session, manifest, target) is None
+    found += _room(session, manifest, builds=builds)
+    if builds:
+        found += hostneeds.unmet(host_needs, wheels.to_build(session, target))
     python = session.layout.release(manifest.release_id) / "venv" / "bin" / "python"
     if len(os.fsencode(str(python))) > 240:
         found.append("%s is too long for an interpreter path: use a shorter root or tag" % python)
@@ -47,11 +52,13 @@ def problems(session: Session, manifest: Manifest, target: Target) -> List[str]:
 def is_present(session: Session, manifest: Manifest) -> bool:
     """Whether the release is here and every byte of it is right. One that rotted is swept, to be staged again.
 
-    Raises StepFailed where the one that rotted is live: nothing may be taken from under a running service.
+    Raises StepFailed where the one that rotted is live: nothing may be taken from under a running service; and where
+    another one has the same id.
     """
     release = manifest.release_id
     if not marker.is_complete(session.layout, release):
         return False
+    _refuse_namesake(session, manifest)
     with session.step("verify", release):
         wrong = _rotten(session, manifest)
         weak = "" if wrong else _too_weak(session, manifest)
@@ -68,6 +75,21 @@ def is_present(session: Session, manifest: Manifest) -> bool:
         session.book.append("swept", release=release, cause="; ".join(wrong[:5]))
         remove_tree(session.layout.release(release))
         return False
+
+
+def _refuse_namesake(session: Session, manifest: Manifest) -> None:
+    """An id holds 8 digits of the manifest's digest: whoever makes 100,000 manifests has two with one id."""
+    try:
+        here = marker.read(session.layout, manifest.release_id).manifest
+    except marker.NotARelease:
+        return
+    if here.digest != manifest.digest:
+        cause = "another release is here under the same id %s: its manifest has sha256 %s, this one's %s" % (
+            manifest.release_id,
+            here.digest,
+            manifest.digest,
+        )
+        raise StepFailed("verify", cause, "this does not happen by chance: ask who made the tag, and make a new one")
 
 
 def _rotten(session: Session, manifest: Manifest) -> List[str]:

@@ -71,6 +71,14 @@ def wheel_keys(target: Target) -> Dict[Sha256, str]:
     return keys
 
 
+def to_build(session: Session, target: Target) -> List[Sha256]:
+    """Source archives of which no wheel is kept here."""
+    kept = session.layout.wheels
+    keys = wheel_keys(target).items()
+    sdists = [(digest, key) for digest, key in keys if target.packages[digest].kind == "sdist"]
+    return [digest for digest, key in sdists if not (kept / key / _MARKER).exists()]
+
+
 class Wheels:
     """Gives the wheel of each archive of one target, building what is not here yet."""
 

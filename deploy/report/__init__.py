@@ -7,13 +7,16 @@ from deploy.report.answers import (
     show_audit,
     show_bug,
     show_error,
+    show_host_keys,
     show_licences,
     show_outdated,
     show_releases,
     show_sandbox,
+    show_signer,
     show_status,
     show_stopped,
     show_text,
+    show_trust,
 )
 from deploy.report.records import state_folder
 from deploy.report.sinks import quiet_sink, sink
@@ -23,13 +26,16 @@ __all__ = [
     "show_audit",
     "show_bug",
     "show_error",
+    "show_host_keys",
     "show_licences",
     "show_outdated",
     "show_releases",
     "show_sandbox",
+    "show_signer",
     "show_status",
     "show_stopped",
     "show_text",
+    "show_trust",
     "sink",
     "state_folder",
 ]

@@ -79,11 +79,18 @@ def remarks(answer: Mapping[str, Any]) -> list[str]:
             told += [f"{name}: next: {line}" for line in lines(str(host["next_step"]), width=COMMAND_LIMIT)]
         if host.get("lock"):
             told.append(f"{name}: locked, {_lock(host['lock'])}")
+        if host.get("lease"):
+            told.append(f"{name}: {_lease(host['lease'])}")
         if host.get("pending"):
             told.append(f"{name}: pending: {_text(host['pending'])}")
         notes = cast("Sequence[object]", host.get("notes") or [])
         told += [f"{name}: note: {escape(str(note))}" for note in notes]
     return told + _differing(answer)
+
+
+def _lease(lease: Mapping[str, Any]) -> str:
+    words = f"{_text(lease.get('release'))} waits to be confirmed, for {int(lease.get('age_s') or 0)} s now"
+    return f"lease: {words}; when {_text(lease.get('by'))} falls silent, the host settles by itself"
 
 
 def _differing(answer: Mapping[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ _STAGE = {
 _VERBOSE = {"verbose": "Show every step of every host."}
 _LINES = {"json": "One JSON object a line on stdout, for machines."}
 _DOCUMENT = {"json": "One JSON document on stdout, for machines."}
+_SKIP = {"skip_unreachable": "Go on without hosts that cannot be reached; the exit code is then not 0."}
 _WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
 
 
@@ -37,6 +38,7 @@ _WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
         "tag": "The git tag; default: the tag on HEAD.",
         "restage": "Accept that the tag now has another content than the release on the hosts.",
         **_STAGE,
+        **_SKIP,
         **_WAIT,
         **_LINES,
         **_VERBOSE,
@@ -50,6 +52,7 @@ def deploy(
     wait: int = 0,
     *,
     restage: bool = False,
+    skip_unreachable: bool = False,
     json: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -58,7 +61,9 @@ def deploy(
 
     request = request_for(c, stage, hosts)
     run_and_leave(
-        lambda emit: pipeline.deploy(request, tag, emit, restage=restage, wait_s=_wait_s(wait)),
+        lambda emit: pipeline.deploy(
+            request, tag, emit, restage=restage, skip_unreachable=skip_unreachable, wait_s=_wait_s(wait)
+        ),
         json=json,
         verbose=verbose,
     )
@@ -69,6 +74,7 @@ def deploy(
     help={
         "tag": "The git tag; default: each host's newest good release before the present one.",
         **_STAGE,
+        **_SKIP,
         **_WAIT,
         **_LINES,
         **_VERBOSE,
@@ -81,6 +87,7 @@ def rollback(
     hosts: str | None = None,
     wait: int = 0,
     *,
+    skip_unreachable: bool = False,
     json: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -88,7 +95,11 @@ def rollback(
     from deploy import pipeline
 
     request = request_for(c, stage, hosts)
-    run_and_leave(lambda emit: pipeline.rollback(request, tag, emit, wait_s=_wait_s(wait)), json=json, verbose=verbose)
+    run_and_leave(
+        lambda emit: pipeline.rollback(request, tag, emit, skip_unreachable=skip_unreachable, wait_s=_wait_s(wait)),
+        json=json,
+        verbose=verbose,
+    )
 
 
 @fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})

@@ -38,7 +38,8 @@ def family(record_property: Callable[[str, object], None]) -> Family:
         done = subprocess.run([*command, "--seed", SEED], cwd=TOP, capture_output=True, text=True)
         assert done.stdout, done.stderr
         tally: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        record_property("faults", tally["line"])
+        figures = {"fired": tally["fired"], "did not fire": len(tally["quiet"]), "violations": len(tally["violations"])}
+        record_property(f"counted: {tally['family']}", {**figures, "seconds": round(tally["seconds"])})
         return tally
 
     return run

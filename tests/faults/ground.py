@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy import pipeline
 from deploy.errors import ExitCode
 from deploy.events import RunEnded
 from deploy.fleet.outcomes import HostOutcome, Outcome
@@ -165,18 +164,24 @@ class Ground:
         stage = self._stage(scenario)
         if scenario.ill and scenario.tag:
             self.fleet.ill(HOST, scenario.tag)
-        run = self.fleet.run(scenario.verb, stage, tag=scenario.tag)
-        what = {"deploy": self._deploy, "rollback": _rollback, "prune": _prune, "recover": _recover}[scenario.verb]
-        return run.guard(lambda phases: what(run, phases, scenario))
+        if scenario.verb == "deploy" and scenario.tag:
+            return self.fleet.deploy(bundle(scenario.tag, **dict(scenario.hooks)), stage=stage)
+        if scenario.verb == "rollback":
+            return self.fleet.rollback(scenario.tag, stage=stage)
+        run = self.fleet.run(scenario.verb, stage)
+
+        def locked(phases: Phases) -> RunEnded:
+            run.connect(phases)
+            phases.lock(0)  # and so recovers
+            if scenario.verb == "prune":
+                phases.everywhere("prune", lambda host: host.prune())
+            return run.ended([HostOutcome(HOST, Outcome.ANSWERED)], f"{scenario.verb}: done", code=ExitCode.OK)
+
+        return run.guard(locked)
 
     def _stage(self, scenario: Scenario) -> Stage:
         other: dict[str, Any] = {} if scenario.health else {"health": None}
         return self.fleet.stage(restart=Command(f"{SAY_SECRET}; {RESTART}", 30.0), keep=scenario.keep, **other)
-
-    def _deploy(self, run: Any, phases: Phases, scenario: Scenario) -> RunEnded:
-        assert scenario.tag
-        made = bundle(scenario.tag, **dict(scenario.hooks))
-        return pipeline._deploy(run, phases, made, restage=False, wait_s=0)  # type: ignore[arg-type]
 
     @contextmanager
     def watched(self, scenario: Scenario) -> Generator[list[str]]:
@@ -207,20 +212,3 @@ class Ground:
         finally:
             stop.set()
             reader.join()
-
-
-def _rollback(run: Any, phases: Phases, scenario: Scenario) -> RunEnded:
-    return pipeline._rollback(run, phases, scenario.tag, wait_s=0)
-
-
-def _prune(run: Any, phases: Phases, _scenario: Scenario) -> RunEnded:
-    run.connect(phases)
-    phases.lock(0)
-    phases.everywhere("prune", lambda host: host.prune())
-    return run.ended([HostOutcome(HOST, Outcome.ANSWERED)], "pruned", code=ExitCode.OK)
-
-
-def _recover(run: Any, phases: Phases, _scenario: Scenario) -> RunEnded:
-    run.connect(phases)
-    phases.lock(0)
-    return run.ended([HostOutcome(HOST, Outcome.ANSWERED)], "recovered", code=ExitCode.OK)

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +15,15 @@ from typing import Any
 import pytest
 
 from deploy import pipeline
-from deploy.closure import lockfile, plan
+from deploy.closure import HostNeed, lockfile, plan
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import HostProgram, host_program
 from deploy.link.local import LocalPipe
-from deploy.link.pipe import Pipe
+from deploy.link.pipe import LinkLost, Pipe
 from deploy.onhost import history, journal
 from deploy.onhost.layout import Layout, remove_tree
-from deploy.settings import Command, Deadlines, Health, HostSettings, Stage
+from deploy.settings import ALL_AT_ONCE, Command, Deadlines, Health, HostSettings, Stage, Strategy, Trust
 from deploy.wire import framing
 from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
 from deploy.wire.names import Sha256
@@ -39,6 +40,7 @@ class Bundle:
 
     manifest: Manifest
     blobs: dict[str, bytes]
+    host_needs: tuple[HostNeed, ...] = ()
 
     def read(self, digest: str) -> bytes:
         """Give the bytes behind a digest."""
@@ -50,7 +52,10 @@ Cut = tuple[str, str]
 
 @dataclass
 class CutPipe:
-    """A line that breaks as soon as the host tells a certain thing, by (step, state) or ("answer", op)."""
+    """A line that breaks as soon as the host tells a certain thing, by (step, state) or ("answer", op).
+
+    With ("request", op) it breaks before the host is told that.
+    """
 
     inner: Pipe
     at: Cut
@@ -61,6 +66,9 @@ class CutPipe:
         self.inner.open()
 
     def send(self, data: memoryview) -> int:
+        if self.at[0] == "request" and b'"op":"%s"' % self.at[1].encode() in bytes(data[:200]):
+            self._cut = True
+            self.inner.close()
         if self._cut:
             raise OSError("cut by the test")
         return self.inner.send(data)
@@ -85,6 +93,37 @@ class CutPipe:
         self.inner.close()
 
 
+class AwayPipe:
+    """A host that nobody can reach."""
+
+    def open(self) -> None:
+        raise LinkLost("no route to host", "look at the host", reached=False)
+
+    def send(self, data: memoryview) -> int:
+        raise OSError
+
+    def receive(self, size: int) -> bytes:
+        raise OSError
+
+    def ending(self) -> tuple[int | None, str]:
+        return None, ""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class SlowPipe(LocalPipe):
+    """A line that takes only so many bytes a second."""
+
+    def __init__(self, line: str, bytes_a_second: int) -> None:
+        super().__init__(line)
+        self._piece = bytes_a_second // 10
+
+    def send(self, data: memoryview) -> int:
+        time.sleep(0.1)
+        return super().send(data[: self._piece])
+
+
 @dataclass
 class Fleet:
     """Hosts that are folders, and the runs made on them."""
@@ -93,6 +132,12 @@ class Fleet:
     names: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
     keep: int = 5
+    away: set[str] = field(default_factory=set)
+    """Hosts that cannot be reached."""
+    before_reopening: Callable[[str], None] | None = None
+    """Called with the name of a host whose line was cut, before the run reaches it again; may raise LinkLost."""
+    bytes_a_second: int = 0
+    """How slow lines are; 0 is as fast as they can."""
     program: HostProgram = field(default_factory=host_program)
     pipe: Callable[[str], Pipe] = LocalPipe
     """Starts the exec line of one host."""
@@ -121,10 +166,10 @@ class Fleet:
         (self.root(name) / "shared").mkdir(exist_ok=True)
         (self.root(name) / f"shared/ill-{tag}").touch()
 
-    def stage(self, names: tuple[str, ...] = (), **other: Any) -> Stage:
+    def stage(self, names: tuple[str, ...] = (), waves: Strategy = ALL_AT_ONCE, **other: Any) -> Stage:
         """The operator's settings."""
         hosts = tuple(replace(self._host(name), **other) for name in names or self.names)
-        return Stage("test", hosts, "any", None, 0.0)
+        return Stage("test", hosts, Trust(), 0.0, waves=waves)
 
     def _host(self, name: str) -> HostSettings:
         health = Health(command=Command(WELL, 30.0), successes=1, timeout_s=0.3, interval_s=0.05)
@@ -136,26 +181,42 @@ class Fleet:
         )  # fmt: skip
 
     def run(self, verb: str, stage: Stage, cuts: dict[str, Cut] | None = None, **other: Any) -> FleetRun:
-        """One command's run; ``cuts`` says which host's line breaks at what."""
+        """One command's run; ``cuts`` says which host's first line breaks at what."""
         program = self.program
+        to_cut = dict(cuts or {})
 
         def open_pipe(host: HostSettings, line: str) -> Pipe:
-            pipe = self.pipe(line)
-            return CutPipe(pipe, cuts[host.name]) if cuts and host.name in cuts else pipe
+            if host.name in self.away:
+                return AwayPipe()
+            if host.name in to_cut:
+                return CutPipe(self.pipe(line), to_cut.pop(host.name))
+            if self.before_reopening and host.name in (cuts or {}):
+                self.before_reopening(host.name)
+            return SlowPipe(line, self.bytes_a_second) if self.bytes_a_second else self.pipe(line)
 
         return FleetRun(
             verb, stage, self.events.append, operator="tester", program=(program.data, program.sha256),
             open_pipe=open_pipe, **other,
         )  # fmt: skip
 
-    def deploy(self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None) -> RunEnded:
+    def deploy(
+        self,
+        bundle: Bundle,
+        *,
+        cuts: dict[str, Cut] | None = None,
+        stage: Stage | None = None,
+        wait_s: float = 0,
+        **other: Any,
+    ) -> RunEnded:
         """Deploy as the pipeline does, from the bundle on."""
-        run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag)
-        return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=0))  # type: ignore[arg-type]
+        run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag, **other)
+        return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=wait_s))  # type: ignore[arg-type]
 
-    def rollback(self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None) -> RunEnded:
+    def rollback(
+        self, tag: str | None = None, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None
+    ) -> RunEnded:
         """Roll back as the pipeline does."""
-        run = self.run("rollback", self.stage(), cuts, tag=tag)
+        run = self.run("rollback", stage or self.stage(), cuts, tag=tag)
         return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0))
 
 
@@ -188,6 +249,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, bundle: Callable[..., Bundle
 @pytest.fixture
 def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
     """Those hosts with v1 live and well on all of them, whatever the test before did."""
+    hosts.away.clear()
     for path in hosts.folder.glob("*/shared/ill-*"):
         path.unlink()
     if None in hosts.current().values():
@@ -199,6 +261,7 @@ def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
     for name in hosts.names:
         (hosts.root(name) / "shared/runs").write_text("v1\n")
     hosts.events.clear()
+    hosts.before_reopening, hosts.bytes_a_second = None, 0
     return hosts
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploy.fleet.host import Host, HostFailed, Run
+from deploy.fleet.contact import Run
+from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import Outcome
 from deploy.link.line import Counters
 
@@ -45,7 +46,8 @@ def test_an_activate_that_failed_is_unchanged_only_where_the_host_says_so(
         error["switched"] = switched
     line: Any = Scripted({"ok": False, "error": error})
     (settings,) = fleet.stage(("web-1",)).hosts
-    host = Host(settings, Run("1", "tester", "deploy", "test", "--stage test", b"", ""), lambda _: None, _line=line)
+    host = Host(settings, Run("1", "tester", "deploy", "test", "--stage test", b"", ""), lambda _: None)
+    host._contact._line = line
     with pytest.raises(HostFailed) as caught:
         host.activate("v2-00000000")
     assert caught.value.outcome.outcome is outcome

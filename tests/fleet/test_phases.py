@@ -16,7 +16,9 @@ from deploy.errors import ExitCode
 from deploy.events import FleetStep, HostBytes, HostStep, Notice, RunEnded
 from deploy.fleet.host import Host
 from deploy.fleet.phases import Phases
+from deploy.link.pipe import LinkLost
 from deploy.onhost.lock import Lock
+from deploy.settings import Deadlines
 
 Make = Callable[..., Any]
 Words = Callable[[Any], dict[str, str]]
@@ -82,30 +84,6 @@ def test_an_activation_failure_returns_every_host_to_its_own_release(fleet: Any,
     assert [fleet.runs(name)[-2:] for name in fleet.names] == [["v4", "v2"], ["v4", "v1"], ["v4", "v1"]]
     assert any(line.startswith("web-3: health") for line in ended.problems)
     assert all(fleet.history(name).past(three.manifest.release_id).bad for name in fleet.names)
-
-
-@pytest.mark.parametrize("at", [("switch", "done"), ("restart", "done"), ("answer", "activate")])
-def test_a_line_lost_after_the_switch_is_unknown_and_the_host_settles(
-    fleet: Any, bundle: Make, words: Words, at: tuple[str, str]
-) -> None:
-    """Exit 4, a person must look: that host keeps what is well, by itself, and the others came back."""
-    ended = fleet.deploy(bundle("v2"), cuts={"web-2": at})
-    assert ended.exit_code == ExitCode.MIXED
-    assert words(ended) == {"web-1": "returned", "web-2": "unknown", "web-3": "returned"}
-    assert "fab status" in ended.next_step
-    assert fleet.current() == {"web-1": "v1", "web-2": "v2", "web-3": "v1"}
-    assert fleet.history("web-2").open_switch is None
-
-
-def test_a_line_lost_after_the_switch_to_an_ill_release_returns_by_itself(
-    fleet: Any, bundle: Make, words: Words
-) -> None:
-    """Nobody listens any more, and still the old release serves in the end."""
-    fleet.ill("web-2", "v2")
-    ended = fleet.deploy(bundle("v2"), cuts={"web-2": ("switch", "done")})
-    assert ended.exit_code == ExitCode.MIXED
-    assert set(fleet.current().values()) == {"v1"}
-    assert fleet.runs("web-2") == ["v1", "v2", "v1"]
 
 
 @pytest.mark.parametrize("at", [("answer", "lock"), ("unpack", "done"), ("mark", "done")])
@@ -253,8 +231,13 @@ def test_a_failing_hook_after_deploying_what_is_live_changes_nothing(fleet: Any,
 
 
 def test_a_confirm_that_fails_on_the_host_is_not_called_unchanged(fleet: Any, bundle: Make, words: Words) -> None:
-    """One host, switched and healthy, whose answer to confirm is lost: exit 4, never "unchanged"."""
-    one = fleet.stage(("web-1",))
+    """One host, switched and healthy, whose answer to confirm is lost for good: exit 4, never "unchanged"."""
+
+    def gone(host: str) -> None:
+        raise LinkLost(f"{host} is gone", reached=False)
+
+    fleet.before_reopening = gone
+    one = fleet.stage(("web-1",), deadlines=Deadlines(reconnect_s=0))
     ended = fleet.deploy(bundle("v2"), stage=one, cuts={"web-1": ("answer", "confirm")})
     assert ended.exit_code == ExitCode.MIXED
     assert words(ended) == {"web-1": "unknown"}

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploy.fleet.host import Host, HostFailed, Run
+from deploy.fleet.contact import Run
+from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.preflight import rollback_target
 
 LIVE, GOOD, BAD, NEVER = "v9-00000000", "v2-11111111", "v2-22222222", "v3-33333333"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -142,6 +143,15 @@ class Running:
     def interrupt(self) -> None:
         """Ctrl-C: the whole foreground group gets SIGINT."""
         os.killpg(self.process.pid, signal.SIGINT)
+
+    @contextlib.contextmanager
+    def asleep(self) -> Generator[None]:
+        """Stop it as a laptop's lid does; it goes on afterwards as if nothing had been."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill -9."""

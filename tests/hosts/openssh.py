@@ -13,6 +13,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +61,8 @@ class Host:
     http_port: int
     extra: Sequence[str] = ()
     service: str | None = SERVICE
+    boots: bool = False
+    """Whether it has a boot id of its own, which needs root."""
     _sshd: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -141,14 +144,35 @@ class Host:
         """Start sshd; returns when it listens."""
         config = self.directory / "sshd_config"
         config.write_text("\n".join([*self._config(), *self.extra]) + "\n")
-        self._sshd = subprocess.Popen(
-            [SSHD, "-D", "-f", str(config), "-E", str(self.log)], stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        command = [SSHD, "-D", "-f", str(config), "-E", str(self.log)]
+        self._sshd = subprocess.Popen([*self._boot(), *command], stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + 10
         while not _listens(self.port):
             if self._sshd.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"sshd did not start: {self.log.read_text() if self.log.exists() else 'no log'}")
             time.sleep(0.02)
+
+    def _boot(self) -> list[str]:
+        """What gives the host a boot of its own, where this machine lets us: proc(5) names it by a random id."""
+        if not self.boots:
+            return []
+        boot_id = self.directory / "boot_id"
+        boot_id.write_text(f"{uuid.uuid4()}\n")
+        mounted = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", mounted, str(boot_id)]
+
+    def reboot(self) -> None:
+        """As a machine that loses its power and comes up again: every process is gone, the service starts by itself."""
+        assert self._sshd
+        for pid in [*proc.descendants(self._sshd.pid), *self.builds(), self._sshd.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._sshd.wait()
+        for name in ("supervisor.pid", "service.pid"):
+            for process in processes.recorded(self.directory / name):
+                processes.end(process, grace_s=0)
+        self.start()
+        self.serve()
 
     def _config(self) -> list[str]:
         return [
@@ -253,10 +277,11 @@ def make_host(
     service: str = SERVICE,
     account: Account | None = None,
     extra: Sequence[str] = (),
+    boots: bool = False,
 ) -> Host:
     """Bring one host up. ``account`` logs in instead of the session's deploy user; ``extra`` are lines for sshd."""
     user = account or ground.accounts.deploy
-    host = Host(name, ground, user, folder / name, free_port(), free_port(), extra, service if serve else None)
+    host = Host(name, ground, user, folder / name, free_port(), free_port(), extra, service if serve else None, boots)
     host.prepare()
     host.start()
     if serve:
@@ -272,9 +297,9 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def keygen(path: Path) -> None:
+def keygen(path: Path, kind: str = "ed25519") -> None:
     """Make a key pair without a passphrase."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", str(path)], check=True)
 
 
 _given: set[int] = set()

@@ -31,8 +31,8 @@ def uid(pid: int) -> int | None:
         return None
 
 
-def descendants(top: int, *, named: str) -> list[int]:
-    """All processes of that name below one, the farthest first."""
+def descendants(top: int, *, named: str | None = None) -> list[int]:
+    """All processes below one, or those of that name, the farthest first."""
     parents: dict[int, tuple[int, str]] = {}
     for pid in pids():
         head, _, tail = read(pid, "stat").rpartition(b")")
@@ -45,4 +45,4 @@ def descendants(top: int, *, named: str) -> list[int]:
         below = [pid for pid, (parent, _) in parents.items() if parent == above]
         waiting += below
         found += below
-    return [pid for pid in reversed(found) if parents[pid][1] == named]
+    return [pid for pid in reversed(found) if named in (None, parents[pid][1])]

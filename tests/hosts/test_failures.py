@@ -42,6 +42,26 @@ def test_a_package_that_does_not_build_on_two_of_three_hosts(fleet: Callable[...
     assert made.live() == ["v2"] * 3
 
 
+def test_a_build_that_is_killed(fleet: Callable[..., Fleet]) -> None:
+    """As the kernel does when memory is out: named as that, the release discarded, the lock free."""
+    made = fleet("web-1")
+    (host,) = made.hosts
+    made.project.release("v1")
+    made.deploy("v1")
+    made.project.tiny_closure(
+        greeting("2.0", {"build-step.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
+    )
+    made.project.release("v2")
+    ended = made.fab("deploy:v2")
+    assert ended.code == 1, ended.text
+    assert "killed by SIGKILL (out of memory?)" in ended.problems
+    assert made.live() == ["v1"]
+    assert not list(host.root.glob("releases/v2-*"))
+    made.project.tiny_closure()
+    made.project.release("v3")
+    made.deploy("v3")
+
+
 def test_unhealthy_on_one_host_returns_each_to_its_own_release(fleet: Callable[..., Fleet]) -> None:
     """Hosts on different releases before are on those again; exit 3; nobody who asked meanwhile got no answer."""
     made = fleet("web-1", "web-2", "web-3")

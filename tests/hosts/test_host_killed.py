@@ -26,7 +26,10 @@ BOUNDARIES = [
 
 @pytest.mark.slow
 def test_at_every_step_boundary(fleet: Callable[..., Fleet]) -> None:
-    """Wherever it dies the old or the new release is live and whole, and the next deploy works."""
+    """Wherever it dies the old or the new release is live and whole, exit 0 says which, and the next deploy works.
+
+    After the switch the run reaches the host again, whose next host program settles what the dead one left open.
+    """
     made = fleet("web-1")
     (host,) = made.hosts
     made.project.release("v0")
@@ -40,11 +43,11 @@ def test_at_every_step_boundary(fleet: Callable[..., Fleet]) -> None:
             assert host.kill_onhost(), f"{step} {state}: there was no host program"
             ended = run.wait(timeout_s=60)
             where = f"{step} {state}: {ended.text}"
-            assert ended.code in (1, 4), where
-            assert "line lost" in ended.problems, where
+            assert ended.code in (0, 1), where
+            assert ended.code == 0 or "line lost" in ended.problems, where
             is_whole(host)
-            assert host.current in (before, f"v{number}-{str(host.current)[-8:]}"), where
-            assert (host.live() or "") in (before, host.current), where
+            assert host.current == (before if ended.code else f"v{number}-{str(host.current)[-8:]}"), where
+            assert host.live() == host.current, where
             made.deploy(f"v{number}")
             assert made.live() == [f"v{number}"]
             is_whole(host)
@@ -61,7 +64,7 @@ def test_in_the_middle_of_the_first_deploy_ever(fleet: Callable[..., Fleet]) -> 
         run = made.fab.start("deploy:v1")
         run.until(event="host_step", step=step, state="started")
         assert host.kill_onhost()
-        assert run.wait(timeout_s=60).code in (1, 4), number
+        assert run.wait(timeout_s=60).code == (1 if step == "venv" else 0), number
         is_whole(host)
         made.deploy("v1")
         assert made.live() == ["v1"]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.hosts.fleet import Fleet, is_whole
 from tests.hosts.openssh import ADDRESS, keygen
+from tests.hosts.projects import TINYBUILD, sdist
 
 pytestmark = pytest.mark.hosts
 
@@ -225,3 +226,53 @@ def test_rollback_to_what_is_not_there(fleet: Callable[..., Fleet]) -> None:
         assert f"{tag} is not on this host; here are: v1" in ended.problems
     assert made.live() == ["v1"]
     is_whole(host)
+
+
+def test_what_a_build_needs_is_missing(fleet: Callable[..., Fleet]) -> None:
+    """A package whose build calls ``nc-config``: named before anything is sent, with the package that brings it."""
+    made = fleet("web-1", serve=False)
+    (host,) = made.hosts
+    netcdf4 = sdist("netcdf4", "1.7", build=["tinybuild"], files={"netcdf4.py": ""})
+    made.project.closure("netcdf4\n", [netcdf4], {"netcdf4": [TINYBUILD]})
+    made.project.release("v1")
+    ended = made.fab("deploy:v1")
+    assert ended.code == 1, ended.text
+    assert "web-1: preflight: needs nc-config (Debian: libnetcdf-dev) to build netcdf4 1.7" in ended.problems
+    assert not list(host.root.glob("releases/*"))
+    assert ended.sent("web-1") == 0
+
+
+def test_one_machine_under_two_names(fleet: Callable[..., Fleet]) -> None:
+    """An address by name and by number: settings cannot know, the lock does; nothing is changed."""
+    made = fleet("web-1", serve=False)
+    (host,) = made.hosts
+    made.project.hosts(
+        {"web-1": host.settings(), "web-2": {**host.settings(), "address": "localhost"}},
+        known_hosts=str(made.known_hosts),
+        identity=str(host.ground.identity),
+    )
+    key = host.known_hosts_line.partition(" ")[2]
+    made.known_hosts.write_text(f"{host.known_hosts_line}\n[localhost]:{host.port} {key}")
+    made.project.release("v1")
+    ended = made.fab("deploy:v1")
+    assert ended.code == 5, ended.text
+    assert "the same machine and root are listed under two names" in ended.problems
+    assert host.current is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_releases_on_another_filesystem(fleet: Callable[..., Fleet]) -> None:
+    """A rename across filesystems is none: refused before any change, with both named."""
+    made = fleet("web-1", serve=False)
+    (host,) = made.hosts
+    releases = host.root / "releases"
+    releases.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"uid={host.account.uid},mode=755", "tmpfs", releases], check=True)
+    try:
+        made.project.release("v1")
+        ended = made.fab("deploy:v1")
+        assert ended.code == 1, ended.text
+        assert f"{releases} is on another filesystem than {host.root}" in ended.problems
+        assert host.journal == []
+    finally:
+        subprocess.run(["umount", releases], check=True)

@@ -167,3 +167,12 @@ def test_the_file_is_never_deleted_and_a_link_is_not_followed(tmp_path: Path) ->
     with pytest.raises(OSError, match="symbolic link"):
         Lock(tmp_path / "link").take({})
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_filesystem_whose_locks_keep_nobody_out_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some network filesystems are: refused, since two operators would both believe to be alone."""
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: None)
+    lock = Lock(tmp_path / "lock")
+    with pytest.raises(OSError, match="locks keep nobody out"):
+        lock.take({"by": "ann"})
+    assert not lock.is_held

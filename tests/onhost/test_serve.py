@@ -61,3 +61,36 @@ def test_root_gets_no_lock_unless_settings_allow_it(session: Session, ask: Ask) 
     assert session.layout.journal.read_bytes() == before
     session.policy = Policy(allow_root=True)
     assert ask("lock", holder={"by": "tester"})["ok"]
+
+
+def test_a_number_that_was_not_granted_is_refused(
+    session: Session, release: Callable[..., ReleaseId], ask: Ask
+) -> None:
+    """Whatever else the request says; nothing changes."""
+    session.lock.release()
+    granted = ask("lock", holder={"by": "tester", "verb": "deploy"})
+    name = release("v1")
+    request = {"release": name, "verb": "deploy", "operator": {"restart": None, "stop": None, "health": None}}
+    assert ask("activate", seq=granted["seq"] - 1, **request)["error"]["kind"] == "fenced"
+    assert session.layout.link_target(session.layout.current) is None
+    assert ask("activate", seq=granted["seq"], **request)["outcome"] == "live"
+    assert ask("confirm", seq=granted["seq"] + 1)["error"]["kind"] == "fenced"
+    assert ask("confirm", seq=granted["seq"])["ok"]
+    assert granted["seq"] < ask("unlock", seq=granted["seq"]).get("seq", ask("lock", holder={"by": "tester"})["seq"])
+
+
+def test_a_run_that_was_overtaken_is_refused(session: Session, release: Callable[..., ReleaseId], ask: Ask) -> None:
+    """Somebody else had the lock since, and gave it back: the late run learns who, and gets no lock."""
+    session.lock.release()
+    late = ask("lock", holder={"by": "late", "run": "run-1", "verb": "deploy"})["seq"]
+    ask("unlock")
+    session.run = "run-2"
+    ask("lock", holder={"by": "ann", "run": "run-2", "verb": "rollback"})
+    ask("unlock")
+    session.run = "run-1"
+    before = session.layout.journal.read_bytes()
+    refused = ask("resume", holder={"by": "late", "run": "run-1"}, seq=late, wait_s=0)["error"]
+    assert refused["kind"] == "fenced"
+    assert "ann ran rollback here since" in refused["cause"]
+    assert session.layout.journal.read_bytes() == before
+    assert not session.lock.is_held

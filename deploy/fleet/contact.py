@@ -1,0 +1,144 @@
+"""The line of one host in a run: opened, greeted, asked, opened again where it is lost. Knows no outcomes."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.events import Emit, HostStep, StepState
+from deploy.link.line import Counters, Line, Packing
+from deploy.link.pipe import LinkLost, Pipe
+from deploy.settings import HostSettings
+
+Opener = Callable[[HostSettings, str], Pipe]
+"""Makes the pipe that starts the given exec line on a host, once it is opened."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every host of one run is told: who asks, under which id, for what."""
+
+    id: str
+    operator: str
+    verb: str
+    stage: str
+    where: str
+    """The options that name this stage and, where it was narrowed, these hosts, for a next command."""
+    program: bytes
+    program_sha256: str
+    packing: Packing = field(default_factory=Packing)
+
+
+class Contact:
+    """One host as this run speaks with it. Used by one thread at a time, but for ``close``."""
+
+    def __init__(self, settings: HostSettings, run: Run, emit: Emit) -> None:
+        self._settings = settings
+        self._run = run
+        self._emit = emit
+        self._line: Line | None = None
+        self._make: Callable[[], Pipe] | None = None
+        self._spent = Counters(0, 0)
+        self._closed = threading.Event()
+        self.seq: int | None = None
+        """The fencing number that the lock was granted under; every request carries it."""
+
+    @property
+    def line(self) -> Line:
+        if self._line is None:
+            raise RuntimeError(f"{self._settings.name} is not connected")
+        return self._line
+
+    @property
+    def counters(self) -> Counters:
+        return self._spent + self._line.counters if self._line else self._spent
+
+    def call(self, opener: Opener, exec_line: str) -> None:
+        """Reach the host for the first time. Raises LinkLost."""
+        self._make = lambda: opener(self._settings, exec_line)
+        self._open()
+
+    def hello(self, means: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Say who asks, for what, and what the settings allow. Raises LinkLost."""
+        settings, run = self._settings, self._run
+        context = {"stage": run.stage, "host": settings.name, "groups": list(settings.groups), "verb": run.verb}
+        policy = {
+            "allow_root": settings.allow_root or settings.local or run.stage == "sandbox",
+            "build_user": settings.build_user,
+            "accept_seal": settings.accept_seal,
+            "step_s": settings.deadlines.step_s,
+        }
+        return self.ask("hello", run=run.id, operator=run.operator, context=context, policy=policy, means=means)
+
+    def ask(self, op: str, /, **fields: Any) -> dict[str, Any]:
+        """Put one request. Raises LinkLost."""
+        granted = {} if self.seq is None or op in ("hello", "resume") else {"seq": self.seq}
+        return self.line.ask(op, self._on_event, **granted, **fields)
+
+    def holder(self) -> dict[str, Any]:
+        """What the lock says of its holder."""
+        run = self._run
+        return {"by": run.operator, "run": run.id, "verb": run.verb, "since": round(time.time())}
+
+    def come_back(self, lost: LinkLost) -> dict[str, Any]:
+        """Reach the host again and give its answer to ``resume``, or the error that it answered. Raises LinkLost.
+
+        The host decides by itself once the line is silent; this waits until it has, and asks. ``lost`` is raised where
+        the host stays away for ``reconnect_s``, and at once where this side let go of it.
+        """
+        began = time.monotonic()
+        seconds = self._settings.deadlines.reconnect_s
+        if not self._closed.is_set():
+            self._tell("started", f"line lost: {lost.why}; asking for {seconds:g} s", began)
+        while True:
+            if self._closed.is_set() or time.monotonic() - began > seconds:
+                raise lost
+            try:
+                self._open()
+                answer = self.hello(None)
+                if answer.get("ok"):
+                    answer = self.ask("resume", holder=self.holder(), seq=self.seq, wait_s=self._settles_s())
+                break
+            except LinkLost:
+                self._closed.wait(0.5 + random.random())  # noqa: S311 - jitter, not a secret
+        if answer.get("ok"):
+            self.seq = answer["seq"]
+            self._tell("done", str(answer["ending"]["outcome"] or "nothing was switched"), began)
+        return answer
+
+    def close(self) -> None:
+        """Let go; the host settles what is open and frees its lock."""
+        self._closed.set()
+        if self._line:
+            self._line.close()
+
+    def _open(self) -> None:
+        if self._make is None:
+            raise RuntimeError(f"{self._settings.name} was never called")
+        if self._line:
+            self._spent = self.counters
+            self._line.close()
+        self._line = Line(self._make(), silence_s=self._settings.deadlines.silence_s)
+        if self._closed.is_set():
+            raise LinkLost("closed", reached=False)
+        self._line.greet(self._run.program)
+
+    def _settles_s(self) -> float:
+        """How long a host may take to notice the silence, bring the release up, and bring the one before up again."""
+        settings = self._settings
+        restart_s = settings.restart.timeout_s if settings.restart else 0.0
+        health_s = settings.health.timeout_s if settings.health else 0.0
+        return settings.deadlines.silence_s + 2 * (restart_s + health_s) + 30
+
+    def _tell(self, state: StepState, detail: str, began: float) -> None:
+        self._emit(HostStep(self._settings.name, "reconnect", state, detail, time.monotonic() - began))
+
+    def _on_event(self, value: Mapping[str, Any]) -> None:
+        data: dict[str, Any] = value.get("data") or {}
+        state: StepState = value.get("state", "done")
+        step, detail = str(value.get("step")), str(value.get("detail") or "")
+        self._emit(HostStep(self._settings.name, step, state, detail, float(data.get("elapsed_s") or 0.0), data))

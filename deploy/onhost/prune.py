@@ -67,8 +67,8 @@ def prune(session: Session, keep: int) -> Dict[str, object]:
 
 def _store_is_due(records: List[Record]) -> bool:
     """Whether a release went since the store was swept: also one that a run pruned which was then cut off."""
-    whats = (record["what"] for record in reversed(records))
-    return next((what for what in whats if what in ("freed", "pruned", "swept")), "freed") != "freed"
+    words = (record["what"] for record in reversed(records))
+    return next((word for word in words if word in ("freed", "pruned", "swept")), "freed") != "freed"
 
 
 def in_use(layout: Layout, history: History) -> Set[str]:

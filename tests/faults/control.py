@@ -79,7 +79,8 @@ def fire(runs: Campaign, scenario: Scenario, name: str, when: int) -> tuple[bool
         return False, [], str(told["status"])
     ended = None
     if told["ended"]:
-        ended = RunEnded(**{**told["ended"], "hosts": (), "problems": tuple(told["ended"]["problems"])})
+        about: dict[str, Any] = told["ended"]
+        ended = RunEnded(**dict(about, problems=tuple(about["problems"])))
     wrong = [] if free else [f"O4 the lock is still held {SETTLED_WITHIN_S:g} s later"]
     wrong += oracle.after(ground, scenario, gaps, ended)
     return True, wrong + runs.mend(scenario, when), str(told["status"])

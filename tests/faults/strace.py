@@ -19,7 +19,7 @@ MUTATING = (
     "sendfile", "copy_file_range", "mknod", "mknodat", "utimensat", "setxattr",
 )  # fmt: skip
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+|\?)")
-_WRITES = re.compile(r"\bO_(?:WRONLY|RDWR|CREAT|TRUNC)\b")
+_WRITES = re.compile(r"\bO_(?:WR\w+|RDWR|CREAT|TRUNC)\b")
 _PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _OPEN = re.compile(r"(?:AT_FDCWD|\d+)<([^>]*)>")
 

@@ -48,6 +48,8 @@ class Request:
     stage: str | None
     hosts: tuple[str, ...] | None
     operator: str
+    job: str = ""
+    """The CI job that asks, as an address to look at."""
     fabric_config: Any = None
     dry: bool = False
     """Contact nobody: deploy only."""
@@ -57,6 +59,11 @@ class Request:
         file = self.project / "fabric.yaml"
         text = file.read_text(encoding="utf-8") if file.is_file() else None
         return operator_of(self.settings, text=text)
+
+
+def begin(verb: str, request: Request, emit: Emit, **named: Any) -> FleetRun:
+    """Resolve the stage of a command that is no deploy, and make its run on the hosts. Raises Refused."""
+    return _run(verb, request, _stage(request), emit, **named)
 
 
 def deploy(
@@ -146,27 +153,6 @@ def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
         )
         code = ExitCode.FAILED if bad else ExitCode.OK
         return run.ended(outcomes, verdict, code=code, next_step=next_steps(outcomes))
-
-    return run.guard(asked)
-
-
-def prune(request: Request, emit: Emit) -> RunEnded:
-    """Delete old releases and what only they needed."""
-    stage = _stage(request)
-    emit(RunStarted("prune", stage.name, _names(stage)))
-    run = _run("prune", request, stage, emit)
-
-    def asked(phases: Phases) -> RunEnded:
-        run.connect(phases)
-        phases.lock(stage.wait_s)
-        pruned = phases.everywhere("prune", lambda host: host.prune())
-        outcomes = [
-            HostOutcome(
-                name, Outcome.ANSWERED, f"releases deleted: {len(found['pruned'])}, in use: {len(found['in_use'])}"
-            )
-            for name, found in pruned.items()
-        ]
-        return run.ended(outcomes, f"pruned {_count(phases.hosts)}", code=ExitCode.OK)
 
     return run.guard(asked)
 
@@ -261,6 +247,7 @@ def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) ->
         stage,
         emit,
         operator=request.operator,
+        job=request.job,
         program=(program.data, program.sha256),
         open_pipe=opener(request.fabric_config, dry=request.dry),
         narrowed=request.hosts is not None,

@@ -27,6 +27,8 @@ class Outcome(str, Enum):
     """The host could not be reached, and so was not changed."""
     LOCKED = "locked"
     """Somebody else is at work on this host."""
+    FROZEN = "frozen"
+    """Somebody froze this host: nothing was begun."""
     RETURNED = "returned"
     """Switched, then returned to its own previous release (or to nothing live, as before)."""
     UNKNOWN = "unknown"
@@ -52,6 +54,8 @@ class HostOutcome:
     cause: str = ""
     next_step: str = ""
     log: tuple[str, ...] = ()
+    holder: str = ""
+    """The run that holds the lock there, where that is what failed."""
 
     @property
     def problem(self) -> str:
@@ -85,7 +89,7 @@ def exit_code(outcomes: Sequence[HostOutcome]) -> ExitCode:
         return ExitCode.MIXED
     if Outcome.RETURNED in words:
         return ExitCode.RETURNED
-    if Outcome.LOCKED in words:
+    if words & {Outcome.LOCKED, Outcome.FROZEN}:
         return ExitCode.LOCKED
     return ExitCode.FAILED
 

@@ -6,22 +6,21 @@ previous release. Every function here ends with every host's outcome or raises `
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from deploy.events import Emit, Notice
+from deploy.fleet import locking
 from deploy.fleet.activation import Activation
 from deploy.fleet.contact import Opener
 from deploy.fleet.fanout import Fanout, Results
+from deploy.fleet.holders import freeze_in_words
 from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, Stopped
 from deploy.fleet.steps import step
 from deploy.settings import Strategy
 
 T = TypeVar("T")
-RETRY_LOCK_S = 2.0
 
 
 class Phases:
@@ -72,20 +71,18 @@ class Phases:
 
     def lock(self, wait_s: float) -> None:
         """Take all locks or none, without blocking; ``wait_s`` retries the whole set with jitter, holding none."""
-        deadline = time.monotonic() + wait_s
         with step(self._emit, "lock"):
-            while True:
-                results = self._each(lambda host: host.lock()["recovered"])
-                if not results.failed:
-                    break
-                self._each(lambda host: host.unlock(), [host for host in self.hosts if host.name in results.given])
-                only_locked = all(o.outcome is Outcome.LOCKED for o in results.failed.values())
-                if not only_locked or time.monotonic() > deadline or self._fanout.stopping:
-                    raise self._stopped("lock", results.failed)
-                time.sleep(RETRY_LOCK_S * (0.5 + random.random()))  # noqa: S311 - jitter, not a secret
+            results = locking.take_all(
+                self.hosts, self._fanout.each, self._emit, wait_s, stopping=lambda: self._fanout.stopping
+            )
+            if results.failed or self._fanout.stopping:
+                raise self._stopped("lock", results.failed)
             for host in self.hosts:
-                for found in results.given[host.name]:
+                for found in results.given[host.name]["recovered"]:
                     self._emit(Notice(f"recovered from an earlier run: {_recovered(found)}", host.name))
+                freeze = results.given[host.name].get("freeze")
+                if freeze and host.run.verb == "rollback":  # thawing needs no remark
+                    self._emit(Notice(f"{freeze_in_words(freeze)}; this goes on all the same", host.name))
 
     def everywhere(self, name: str, what: Callable[[Host], T], *, detail: str = "") -> dict[str, T]:
         """Do one thing on every host; any failure stops the run with nothing switched."""
@@ -102,12 +99,12 @@ class Phases:
 
     def prune(self) -> None:
         """Delete what is due; a failure is told and changes nothing else."""
-        results = self._each(lambda host: host.prune()["in_use"])
+        results = self._each(lambda host: _spared(host.prune()))
         for outcome in results.failed.values():
             self._emit(Notice(f"prune: {outcome.cause}", outcome.host))
-        for name, in_use in results.given.items():
-            for release in in_use:
-                self._emit(Notice(f"{release} is due but still in use: kept", name))
+        for name, spared in results.given.items():
+            for release, why in spared.items():
+                self._emit(Notice(f"{release} is due but still in use, and kept: {why}", name))
 
     @property
     def bugs(self) -> list[Exception]:
@@ -170,3 +167,8 @@ def _recovered(found: Mapping[str, Any]) -> str:
     if "outcome" in found:
         return f"the unconfirmed switch to {found['release']} was settled: {found['outcome']}"
     return f"{found['do']} {found['release']} ({found['why']})"
+
+
+def _spared(pruned: Mapping[str, Any]) -> dict[str, str]:
+    """Releases that were due and are still in use, each with what uses it."""
+    return {release: pruned["kept"][release] for release in pruned["in_use"]}

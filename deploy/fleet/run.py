@@ -43,6 +43,7 @@ class FleetRun:
         dry: bool = False,
         tag: str | None = None,
         release: str | None = None,
+        job: str = "",
     ) -> None:
         self.verb, self.stage, self.emit, self.tag, self.release = verb, stage, emit, tag, release
         self.strategy = stage.waves if verb in stage.waves.on and not dry else ALL_AT_ONCE
@@ -51,7 +52,8 @@ class FleetRun:
         self._dry, self._skip_unreachable = dry, skip_unreachable
         self._began = time.monotonic()
         self._open = open_pipe
-        self._run = Run(secrets.token_hex(8), operator, verb, stage.name, self.where, *program)
+        run_id = secrets.token_hex(8)
+        self._run = Run(run_id, operator, verb, stage.name, self.where, *program, tag=tag or "", job=job)
         self.phases = Phases([Host(settings, self._run, emit) for settings in stage.hosts], emit)
 
     def connect(self, phases: Phases, *, usable: bool = True) -> None:
@@ -171,7 +173,7 @@ class FleetRun:
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
             ExitCode.BUG: f"met a bug at {stopped.step}: {NO_CHANGE}",
-            ExitCode.LOCKED: "did not start, somebody else is at work: this run changed nothing",
+            ExitCode.LOCKED: f"did not start, {_hindrance(outcomes)}: this run changed nothing",
             ExitCode.RETURNED: f"failed at {stopped.step}; {BACK if served else BACK_TO_NOTHING}",
             ExitCode.MIXED: f"failed at {stopped.step}; {_left_mixed(outcomes)}",
             ExitCode.INTERRUPTED: f"was interrupted at {stopped.step}; {_left_in_place(outcomes)}",
@@ -212,6 +214,12 @@ def _left_mixed(outcomes: Sequence[HostOutcome]) -> str:
     if any(o.outcome in (Outcome.UNKNOWN, Outcome.STUCK) for o in outcomes) or not live:
         return "hosts differ or are unknown: a person must look"
     return f"it is live on {len(live)} of {len(outcomes)} hosts, the others serve what they served before"
+
+
+def _hindrance(outcomes: Sequence[HostOutcome]) -> str:
+    frozen = any(o.outcome is Outcome.FROZEN for o in outcomes)
+    locked = any(o.outcome is Outcome.LOCKED for o in outcomes)
+    return " and ".join(["somebody else is at work"] * locked + ["hosts are frozen"] * frozen)
 
 
 def _left_in_place(outcomes: Sequence[HostOutcome]) -> str:

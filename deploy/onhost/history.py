@@ -22,12 +22,18 @@ class Past:
     """``current`` has named it, confirmed or not."""
     bad: bool = False
     pinned: bool = False
+    pinned_by: str = ""
+    pinned_at: float = 0.0
     tag: str = ""
     commit: str = ""
     by: str = ""
     staged_at: float = 0.0
     sealed: str = ""
     proof: str = ""
+
+
+TICK_S = 0.02
+"""proc(5) tells the start of a process in hundredths: one that seems to begin with a switch may have begun before."""
 
 
 class Life(NamedTuple):
@@ -61,7 +67,7 @@ class History:
     Of that switch: whether it happened, which release was restarted last, whether returning from it failed, and how
     often recovery began to settle it.
     ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
-    began and whose outcome nobody wrote down.
+    began and whose outcome nobody wrote down. ``freeze``: who froze this host and why, until somebody thawed it.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -72,6 +78,7 @@ class History:
     recoveries: int = 0
     lives: List[Life] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
     unknown_hooks: Dict[Tuple[str, str], Record] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    freeze: Optional[Record] = None
     runs: Dict[str, RunPast] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def past(self, release: str) -> Past:
@@ -97,7 +104,7 @@ class History:
         found: Set[str] = set()
         for life in reversed(self.lives):
             found.add(life.release)
-            if life.boot and (life.boot != boot or life.up_s <= up_s):
+            if life.boot and (life.boot != boot or life.up_s <= up_s - TICK_S):
                 break
         return found
 
@@ -111,7 +118,8 @@ def fold(records: Sequence[Record]) -> History:
         if what == "lock":
             operator = str(record.get("by", ""))
             past = history.run(str(record.get("run", "")))
-            past.seq, past.by, past.verb = record["seq"], operator, str(record.get("verb", ""))
+            past.seq, past.by = record["seq"], operator
+            past.verb = "" if record.get("refused") else str(record.get("verb", ""))
         elif what in _READERS:
             _READERS[what](history, record, operator)
     return history
@@ -215,6 +223,23 @@ def _pruned(history: History, record: Record, _operator: str) -> None:
     history.releases.pop(record["release"], None)
 
 
+def _pinned(history: History, record: Record, operator: str) -> None:
+    past = history.past(record["release"])
+    past.pinned, past.pinned_by, past.pinned_at = True, operator, record["at"]
+
+
+def _unpinned(history: History, record: Record, _operator: str) -> None:
+    history.past(record["release"]).pinned = False
+
+
+def _frozen(history: History, record: Record, operator: str) -> None:
+    history.freeze = dict(record, by=operator)
+
+
+def _thawed(history: History, _record: Record, _operator: str) -> None:
+    history.freeze = None
+
+
 def _hook(history: History, record: Record, _operator: str) -> None:
     if record.get("once"):
         history.unknown_hooks[record["point"], record["text"]] = record
@@ -240,4 +265,8 @@ _READERS = {
     "returned": _returned,
     "not-switched": _cancelled,
     "pruned": _pruned,
+    "pinned": _pinned,
+    "unpinned": _unpinned,
+    "frozen": _frozen,
+    "thawed": _thawed,
 }

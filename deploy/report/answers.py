@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.errors import DeployError
-from deploy.report import closures, tables, trusted, words
+from deploy.report import closures, tables, timeline, trusted, words
 from deploy.report.sinks import is_terminal
 from deploy.report.text import escape
 from deploy.report.text import hosts as hosts_in_words
@@ -27,6 +27,11 @@ def show_status(answer: Mapping[str, Any], *, json: bool) -> None:
 def show_releases(answer: Mapping[str, Any], *, json: bool) -> None:
     """Print the releases on each host, newest first."""
     _show("releases", answer, tables.RELEASES_COLUMNS, tables.releases_rows(answer), json=json)
+
+
+def show_log(answer: Mapping[str, Any], *, number: int, json: bool) -> None:
+    """Print what happened on the hosts, oldest first."""
+    _show("log", answer, timeline.COLUMNS, timeline.rows(answer, number), json=json)
 
 
 def show_licences(found: Sequence[Licence], of: str, *, json: bool) -> None:
@@ -131,6 +136,8 @@ def _show(
         return
     where = words.line_of_run(verb, None, str(answer.get("stage")), tables.host_names(answer))
     print(f"{where} | {words.exit_word(int(answer['exit_code']))}")
+    for line in tables.freezes(answer):
+        print(line)
     _table(columns, rows, tables.remarks(answer))
 
 

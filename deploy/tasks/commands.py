@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +13,7 @@ from invoke.exceptions import Exit
 
 from deploy.errors import Refused
 from deploy.tasks.executor import fleet_task
+from deploy.tasks.operator import operator
 
 if TYPE_CHECKING:
     from deploy.events import Emit, RunEnded
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 # Imports of the pipeline, of rich and of the sandbox stand inside the tasks: `fab --list` must not pay for them.
 
-_STAGE = {
+STAGE = {
     "stage": "The stage, as fabric.yaml names it.",
     "hosts": "Only these hosts of the stage: a,b (also: fab -H a,b).",
 }
-_VERBOSE = {"verbose": "Show every step of every host."}
-_LINES = {"json": "One JSON object a line on stdout, for machines."}
-_DOCUMENT = {"json": "One JSON document on stdout, for machines."}
-_SKIP = {"skip_unreachable": "Go on without hosts that cannot be reached; the exit code is then not 0."}
-_WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
+VERBOSE = {"verbose": "Show every step of every host."}
+LINES = {"json": "One JSON object a line on stdout, for machines."}
+DOCUMENT = {"json": "One JSON document on stdout, for machines."}
+WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
+SKIP = {"skip_unreachable": "Go on without hosts that cannot be reached; the exit code is then not 0."}
 
 
 @fleet_task(
@@ -37,11 +37,11 @@ _WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
     help={
         "tag": "The git tag; default: the tag on HEAD.",
         "restage": "Accept that the tag now has another content than the release on the hosts.",
-        **_STAGE,
-        **_SKIP,
-        **_WAIT,
-        **_LINES,
-        **_VERBOSE,
+        **STAGE,
+        **SKIP,
+        **WAIT,
+        **LINES,
+        **VERBOSE,
     },
 )
 def deploy(
@@ -62,7 +62,7 @@ def deploy(
     request = request_for(c, stage, hosts)
     run_and_leave(
         lambda emit: pipeline.deploy(
-            request, tag, emit, restage=restage, skip_unreachable=skip_unreachable, wait_s=_wait_s(wait)
+            request, tag, emit, restage=restage, skip_unreachable=skip_unreachable, wait_s=wait_seconds(wait)
         ),
         json=json,
         verbose=verbose,
@@ -73,11 +73,11 @@ def deploy(
     takes_hosts=True,
     help={
         "tag": "The git tag; default: each host's newest good release before the present one.",
-        **_STAGE,
-        **_SKIP,
-        **_WAIT,
-        **_LINES,
-        **_VERBOSE,
+        **STAGE,
+        **SKIP,
+        **WAIT,
+        **LINES,
+        **VERBOSE,
     },
 )
 def rollback(
@@ -96,13 +96,15 @@ def rollback(
 
     request = request_for(c, stage, hosts)
     run_and_leave(
-        lambda emit: pipeline.rollback(request, tag, emit, skip_unreachable=skip_unreachable, wait_s=_wait_s(wait)),
+        lambda emit: pipeline.rollback(
+            request, tag, emit, skip_unreachable=skip_unreachable, wait_s=wait_seconds(wait)
+        ),
         json=json,
         verbose=verbose,
     )
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})
+@fleet_task(takes_hosts=True, help={**STAGE, **DOCUMENT, **VERBOSE})
 def status(
     c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
 ) -> None:
@@ -110,10 +112,10 @@ def status(
     from deploy import pipeline, report
 
     request = request_for(c, stage, hosts)
-    _show(lambda emit: pipeline.status(request, emit), report.show_status, json=json, verbose=verbose)
+    show_answer(lambda emit: pipeline.status(request, emit), report.show_status, json=json, verbose=verbose)
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})
+@fleet_task(takes_hosts=True, help={**STAGE, **DOCUMENT, **VERBOSE})
 def releases(
     c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
 ) -> None:
@@ -121,10 +123,10 @@ def releases(
     from deploy import pipeline, report
 
     request = request_for(c, stage, hosts)
-    _show(lambda emit: pipeline.releases(request, emit), report.show_releases, json=json, verbose=verbose)
+    show_answer(lambda emit: pipeline.releases(request, emit), report.show_releases, json=json, verbose=verbose)
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_LINES, **_VERBOSE})
+@fleet_task(takes_hosts=True, help={**STAGE, **LINES, **VERBOSE})
 def check(
     c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
 ) -> None:
@@ -137,7 +139,7 @@ def check(
 
 @fleet_task(
     takes_hosts=True,
-    help={"tag": "The tag whose release to verify; default: the live one.", **_STAGE, **_LINES, **_VERBOSE},
+    help={"tag": "The tag whose release to verify; default: the live one.", **STAGE, **LINES, **VERBOSE},
 )
 def verify(
     c: Context,
@@ -155,17 +157,6 @@ def verify(
     run_and_leave(lambda emit: pipeline.verify(request, emit, tag=tag), json=json, verbose=verbose)
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_LINES, **_VERBOSE})
-def prune(
-    c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
-) -> None:
-    """Delete releases beyond those to keep; never the live one, the one before it, or one possibly in use."""
-    from deploy import pipeline
-
-    request = request_for(c, stage, hosts)
-    run_and_leave(lambda emit: pipeline.prune(request, emit), json=json, verbose=verbose)
-
-
 def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
     """Gather what one run is asked: project, merged settings, stage, hosts, operator. Raises Refused."""
     from deploy import pipeline
@@ -175,12 +166,14 @@ def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
         raise Refused(
             "nothing was contacted: the list of hosts is empty", f"hosts given: {hosts!r}", "name hosts: --hosts a,b"
         )
+    asks = operator(os.environ)
     return pipeline.Request(
         project=project_of(c),
         settings=settings_of(c),
         stage=stage or _own(c).get("stage"),
         hosts=wanted,
-        operator=f"{_user()}@{socket.gethostname()}",
+        operator=asks.by,
+        job=asks.job,
         fabric_config=c.config,
         dry=bool(cast("Any", c.config).run.dry),
     )
@@ -214,14 +207,8 @@ def _plain(value: object) -> Any:
     return value
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name, as in some containers
-        return "unknown"
-
-
-def _wait_s(wait: int) -> float:
+def wait_seconds(wait: int) -> float:
+    """Take ``--wait``. Raises Refused."""
     if wait < 0:
         raise Refused("nothing was contacted", f"--wait {wait} is negative", "give seconds to wait, or leave it out")
     return float(wait)
@@ -236,13 +223,14 @@ def run_and_leave(call: Callable[[Emit], RunEnded], *, json: bool, verbose: bool
     _leave(ended.exit_code)
 
 
-def _show(
+def show_answer(
     call: Callable[[Emit], Mapping[str, Any]],
     show: Callable[..., None],
     *,
     json: bool,
     verbose: bool,
 ) -> None:
+    """Ask hosts, show the answer as a table or one JSON document, and end with its exit code."""
     from deploy import report
 
     with report.quiet_sink(verbose=verbose) as emit:

@@ -232,6 +232,8 @@ class Line:
             self._next_step = "install that Python on the host, or name one it has: `python:` of the host or the stage"
             what = "is not there" if status == 127 else "cannot be executed"
             return f"python {what} (exit status {status}){said}"
+        if status is not None and (status < 0 or status > 128):  # as subprocess and as shells tell a signal
+            return f"the host program was killed before it answered (exit status {status}){said}"
         return f"the host program did not start: a forced command or a restricted shell? (exit status {status}){said}"
 
     def _why_ended(self) -> str:

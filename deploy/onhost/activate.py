@@ -271,13 +271,17 @@ def keep_previous(session: Session) -> None:
     """Show people where a bare rollback would go. The journal decides; failing to write it is only told."""
     layout = session.layout
     complete = [name for name in layout.present() if marker.is_complete(layout, name)]
-    target = rollback_target(fold(session.book.records), layout.link_target(layout.current), complete)
+    current = layout.link_target(layout.current)
+    target = rollback_target(fold(session.book.records), current, complete)
     try:
         if target:
             if layout.link_target(layout.previous) != target:
                 switch.point(layout, layout.previous, target)
         else:
             unlink_if_there(layout.previous)
+        for name in complete:  # one that was exchanged in, and then switched away from with room, has none any more
+            if name != current:
+                switch.leave_spare(layout, name)
     except (OSError, switch.NotSwitched) as error:
         session.tell("previous", "warned", str(error))
 

@@ -200,6 +200,9 @@ def _sweep_scratch(layout: Layout) -> None:
         for name in os.listdir(folder) if folder.exists() else []:
             if not any((folder / name / mark).exists() for mark in marks):
                 remove_tree(folder / name)
+    for name in os.listdir(layout.programs) if layout.programs.exists() else []:
+        if not name.endswith(".pyz"):  # a loader's that was killed; one that lives goes on from memory
+            unlink_if_there(layout.programs / name)
     for link in (layout.current, layout.previous):
         for temp in layout.root.glob(".%s.*" % link.name):
             unlink_if_there(temp)

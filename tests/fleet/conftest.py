@@ -20,7 +20,7 @@ from deploy.closure import HostNeed, lockfile, plan
 from deploy.errors import Refused
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
-from deploy.hostprogram import host_program
+from deploy.hostprogram import HostProgram, host_program
 from deploy.link.local import LocalPipe
 from deploy.link.pipe import LinkLost, Pipe
 from deploy.onhost import history, journal
@@ -140,6 +140,9 @@ class Fleet:
     """Called with the name of a host whose line was cut, before the run reaches it again; may raise LinkLost."""
     bytes_a_second: int = 0
     """How slow lines are; 0 is as fast as they can."""
+    program: HostProgram = field(default_factory=host_program)
+    pipe: Callable[[str], Pipe] = LocalPipe
+    """Starts the exec line of one host."""
 
     def root(self, name: str) -> Path:
         return self.folder / name
@@ -181,17 +184,17 @@ class Fleet:
 
     def run(self, verb: str, stage: Stage, cuts: dict[str, Cut] | None = None, **other: Any) -> FleetRun:
         """One command's run; ``cuts`` says which host's first line breaks at what."""
-        program = host_program()
+        program = self.program
         to_cut = dict(cuts or {})
 
         def open_pipe(host: HostSettings, line: str) -> Pipe:
             if host.name in self.away:
                 return AwayPipe()
             if host.name in to_cut:
-                return CutPipe(LocalPipe(line), to_cut.pop(host.name))
+                return CutPipe(self.pipe(line), to_cut.pop(host.name))
             if self.before_reopening and host.name in (cuts or {}):
                 self.before_reopening(host.name)
-            return SlowPipe(line, self.bytes_a_second) if self.bytes_a_second else LocalPipe(line)
+            return SlowPipe(line, self.bytes_a_second) if self.bytes_a_second else self.pipe(line)
 
         return FleetRun(
             verb, stage, self.events.append, operator="tester", program=(program.data, program.sha256),

@@ -80,12 +80,17 @@ def test_withdrawing_leaves_nothing_live(layout: Layout) -> None:
 
 
 def test_spares_come_once_and_go_with_their_release(layout: Layout) -> None:
-    """Staging the same release again finds them; pruning takes them away; twice is fine."""
+    """Staging the same release again finds them; without their release they are taken away; twice is fine."""
+    for release in (OLD, NEW):
+        layout.release(release).mkdir()
+        switch.leave_spare(layout, release)
     switch.leave_spare(layout, NEW)
-    switch.leave_spare(layout, NEW)
-    assert {str(path.readlink()) for path in (layout.state / "links").iterdir()} == {f"releases/{NEW}"}
-    switch.drop_spare(layout, NEW)
-    switch.drop_spare(layout, NEW)
+    layout.release(OLD).rmdir()
+    switch.mend_spares(layout, [NEW])
+    assert sorted(str(path.readlink()) for path in (layout.state / "links").iterdir()) == [f"releases/{NEW}"] * 2
+    layout.release(NEW).rmdir()
+    switch.mend_spares(layout, [])
+    switch.mend_spares(layout, [])
     assert list((layout.state / "links").iterdir()) == []
 
 

@@ -103,7 +103,7 @@ def test_a_killed_holder_frees_it_at_once_a_hundred_times(tmp_path: Path) -> Non
             assert holder_of(path) is None
             lock = Lock(path)
             lock.take({"by": "next"})
-            assert holder_of(path) == {"by": "next"}
+            assert (holder_of(path) or {})["by"] == "next"
             lock.release()
         for daemon in daemons:
             os.kill(daemon, 0)
@@ -146,7 +146,7 @@ def test_who_was_refused_waits_a_moment_for_the_holders_name(tmp_path: Path, mon
     monkeypatch.setattr(locks.time, "sleep", late)
     with pytest.raises(Busy) as caught:
         Lock(path).take({})
-    assert caught.value.holder == {"by": "bob"}
+    assert (caught.value.holder or {})["by"] == "bob"
     assert written
     lock.release()
 
@@ -160,7 +160,7 @@ def test_what_is_no_plain_file_of_ours_is_refused_at_once(tmp_path: Path) -> Non
     (tmp_path / "folder").mkdir()
     began = time.monotonic()
     for name in ("fifo", "folder", "link"):
-        with pytest.raises(OSError, match=r"plain file|Is a directory|symbolic link"):
+        with pytest.raises(OSError, match=r"regular file|Is a directory|symbolic link"):
             Lock(tmp_path / name).take({"by": "x"})
         assert holder_of(tmp_path / name) is None
     assert time.monotonic() - began < 10
@@ -173,6 +173,6 @@ def test_a_lock_of_somebody_elses_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.write_text('{"by": "mallory"}')
     os.chown(path, 65534, 65534)
-    with pytest.raises(OSError, match="somebody else"):
+    with pytest.raises(OSError, match="belongs to nobody"):
         Lock(path).take({})
     assert path.read_text() == '{"by": "mallory"}'

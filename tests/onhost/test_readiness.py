@@ -137,7 +137,7 @@ def test_a_live_release_whose_python_is_gone_is_not_taken_away(
     assert session.layout.release(name).is_dir()
     session.layout.release(name).chmod(0o755)
     session.layout.marker(name).unlink()
-    with pytest.raises(StepFailed, match="is not a complete release"):
+    with pytest.raises(StepFailed, match="has lost its marker"):
         stage.is_present(session, found.manifest)
     assert session.layout.release(name).is_dir()
 

@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     MIXED = 4
     """Mixed or unknown: a person must look."""
     LOCKED = 5
-    """Somebody else is at work on a host."""
+    """Somebody else is at work on a host, or has frozen it; nothing was begun."""
     BUG = 70
     """A bug in sealed-deploy; the traceback was saved and its path printed."""
     INTERRUPTED = 130

@@ -1,7 +1,7 @@
 """The table of contents: what each command does, in order. Decides nothing that a part below could decide.
 
-deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate, confirm -> prune
-rollback  connect, lock -> find each host's target, verify it everywhere or stage it again -> gate -> activate, confirm
+deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate in waves, confirm -> prune
+rollback  connect, lock -> find each host's target, verify or stage it again -> gate -> activate in waves, confirm
 prove     check -> connect, lock -> offer, send, stage everywhere in a ROOT for proof -> empty it
 """
 
@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from deploy import closure
-from deploy.bundle import signature
+from deploy.bundle.acceptance import accept
 from deploy.bundle.contents import Bundle
+from deploy.bundle.listing import listed
 from deploy.bundle.pack import pack
 from deploy.bundle.repository import Repository, ResolvedTag
 from deploy.closure import plan
 from deploy.errors import ExitCode, Refused
 from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarted
 from deploy.fleet import migrations, preflight, proof, readiness, survey
+from deploy.fleet.activation import live_outcome
 from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, next_steps
 from deploy.fleet.phases import Phases
@@ -30,7 +32,7 @@ from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
 from deploy.link import here
 from deploy.link.open import opener
-from deploy.settings import Stage, operator_of, resolve_stage
+from deploy.settings import OperatorSettings, Stage, operator_of, resolve_stage
 from deploy.wire import names
 from deploy.wire.names import Sha256
 
@@ -46,25 +48,55 @@ class Request:
     stage: str | None
     hosts: tuple[str, ...] | None
     operator: str
+    job: str = ""
+    """The CI job that asks, as an address to look at."""
     fabric_config: Any = None
     dry: bool = False
     """Contact nobody: deploy only."""
 
+    def operator_settings(self) -> OperatorSettings:
+        """Every stage as the control machine's settings have it. Raises Refused."""
+        file = self.project / "fabric.yaml"
+        text = file.read_text(encoding="utf-8") if file.is_file() else None
+        return operator_of(self.settings, text=text)
 
-def deploy(request: Request, tag: str | None, emit: Emit, *, restage: bool = False, wait_s: float = 0) -> RunEnded:
+
+def begin(verb: str, request: Request, emit: Emit, **named: Any) -> FleetRun:
+    """Resolve the stage of a command that is no deploy, and make its run on the hosts. Raises Refused."""
+    return _run(verb, request, _stage(request), emit, **named)
+
+
+def deploy(
+    request: Request,
+    tag: str | None,
+    emit: Emit,
+    *,
+    restage: bool = False,
+    skip_unreachable: bool = False,
+    wait_s: float = 0,
+) -> RunEnded:
     """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
     stage = _stage(request)
-    repository, resolved = _resolved(request, stage, tag)
+    repository, resolved, signers = _resolved(request, stage, tag)
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
+    if signers:
+        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(map(str, signers))}"))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
-        run = _run("deploy", request, stage, emit, tag=resolved.tag, release=bundle.manifest.release_id)
+        named = {"tag": resolved.tag, "release": bundle.manifest.release_id}
+        run = _run("deploy", request, stage, emit, skip_unreachable=skip_unreachable, **named)
         return run.guard(lambda phases: _deploy(run, phases, bundle, restage=restage, wait_s=wait_s or stage.wait_s))
 
 
 def rollback(
-    request: Request, tag: str | None, emit: Emit, *, wait_s: float = 0, allow_migrations: bool = False
+    request: Request,
+    tag: str | None,
+    emit: Emit,
+    *,
+    skip_unreachable: bool = False,
+    wait_s: float = 0,
+    allow_migrations: bool = False,
 ) -> RunEnded:
     """Point every host back at an earlier release; needs nothing but SSH. None: each host's newest good one before.
 
@@ -74,11 +106,11 @@ def rollback(
     stage = replace(stage, migrations="warn") if allow_migrations else stage
     _tag_name(tag)
     emit(RunStarted("rollback", stage.name, _names(stage), tag))
-    run = _run("rollback", request, stage, emit, tag=tag)
+    run = _run("rollback", request, stage, emit, tag=tag, skip_unreachable=skip_unreachable)
 
     @contextmanager
     def pack_again(lost: str) -> Generator[Bundle, None, None]:
-        repository, resolved = _resolved(request, stage, lost)
+        repository, resolved, _ = _resolved(request, stage, lost)
         with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
             yield bundle
 
@@ -100,6 +132,7 @@ def releases(request: Request, emit: Emit) -> dict[str, Any]:
 def check(request: Request, emit: Emit) -> RunEnded:
     """Look at every host and say what stands in the way of a deploy. Changes nothing."""
     stage = _stage(request)
+    listed(stage.trust)  # raises where nobody could sign
     emit(RunStarted("check", stage.name, _names(stage)))
     emit(Notice(preflight.versions()))
     run = _run("check", request, stage, emit)
@@ -135,27 +168,6 @@ def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
         )
         code = ExitCode.FAILED if bad else ExitCode.OK
         return run.ended(outcomes, verdict, code=code, next_step=next_steps(outcomes))
-
-    return run.guard(asked)
-
-
-def prune(request: Request, emit: Emit) -> RunEnded:
-    """Delete old releases and what only they needed."""
-    stage = _stage(request)
-    emit(RunStarted("prune", stage.name, _names(stage)))
-    run = _run("prune", request, stage, emit)
-
-    def asked(phases: Phases) -> RunEnded:
-        run.connect(phases)
-        phases.lock(stage.wait_s)
-        pruned = phases.everywhere("prune", lambda host: host.prune())
-        outcomes = [
-            HostOutcome(
-                name, Outcome.ANSWERED, f"releases deleted: {len(found['pruned'])}, in use: {len(found['in_use'])}"
-            )
-            for name, found in pruned.items()
-        ]
-        return run.ended(outcomes, f"pruned {_count(phases.hosts)}", code=ExitCode.OK)
 
     return run.guard(asked)
 
@@ -209,12 +221,10 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
 
     phases.everywhere("stage", stage_on, detail=release)
     migrations.before_deploy(phases, release, manifest.settings, run.emit)
-    answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings))
+    answers = phases.switch(dict.fromkeys(targets, release), dict.fromkeys(targets, manifest.settings), run.strategy)
     phases.prune()
-    outcomes = [_live(host, release, answers[host.name]) for host in phases.hosts]
-    return run.ended(
-        outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=_undo(run, answers, "rollback")
-    )
+    outcomes = [live_outcome(host, release, answers[host.name]) for host in phases.hosts]
+    return run.ended(outcomes, f"{manifest.tag} is live on {_count(phases.hosts)}", undo=run.undo(answers))
 
 
 def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float, pack_again: readiness.Pack) -> RunEnded:
@@ -230,30 +240,26 @@ def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float, 
             run.emit(Notice(f"{targets[host.name]} is marked bad: it was rolled away from or returned", host.name))
     ready = readiness.make_ready(phases, targets, pack_again, run.emit)
     migrations.before_rollback(phases, targets, ready, run.stage.migrations, run.emit)
-    answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()})
-    outcomes = [_live(host, targets[host.name], answers[host.name]) for host in phases.hosts]
+    answers = phases.switch(targets, {name: answer["settings"] for name, answer in ready.items()}, run.strategy)
+    outcomes = [live_outcome(host, targets[host.name], answers[host.name]) for host in phases.hosts]
     tags = sorted({names.tag_of(names.parse_release_id(release)) for release in targets.values()})
     if len(tags) == 1:
         verdict, next_step = f"{tags[0]} is live on {_count(phases.hosts)}", ""
     else:
         verdict = f"every host is back on its own release before, and they DIFFER: {', '.join(tags)}"
         next_step = f"fab releases {run.where}  # shows which tag all of them have; then fab rollback:TAG"
-    return run.ended(outcomes, verdict, next_step=next_step, undo=_undo(run, answers, "deploy"))
+    return run.ended(outcomes, verdict, next_step=next_step, undo=run.undo(answers))
 
 
 def _stage(request: Request) -> Stage:
-    file = request.project / "fabric.yaml"
-    text = file.read_text(encoding="utf-8") if file.is_file() else None
-    settings = operator_of(request.settings, text=text)
-    return resolve_stage(settings, request.stage, project=request.project, hosts=request.hosts)
+    return resolve_stage(request.operator_settings(), request.stage, project=request.project, hosts=request.hosts)
 
 
-def _resolved(request: Request, stage: Stage, tag: str | None) -> tuple[Repository, ResolvedTag]:
+def _resolved(request: Request, stage: Stage, tag: str | None) -> tuple[Repository, ResolvedTag, tuple[str, ...]]:
     """Find the tag (None: the one on HEAD) and hold it against what the stage accepts. Raises Refused."""
     repository = Repository(request.project)
     resolved = repository.resolve(tag or repository.tag_on_head())
-    signature.accept(repository, resolved, stage.tags, stage.allowed_signers)
-    return repository, resolved
+    return repository, resolved, tuple(map(str, accept(repository, resolved, stage.trust)))
 
 
 def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:
@@ -263,6 +269,7 @@ def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) ->
         stage,
         emit,
         operator=request.operator,
+        job=request.job,
         program=(program.data, program.sha256),
         open_pipe=opener(request.fabric_config, dry=request.dry),
         narrowed=request.hosts is not None,
@@ -286,22 +293,6 @@ def _packed(emit: Emit, repository: Repository, resolved: ResolvedTag, store: st
     emit(FleetStep("check and pack", "done", detail, time.monotonic() - began))
     with bundle:
         yield bundle
-
-
-def _live(host: Host, release: str, answer: Mapping[str, Any]) -> HostOutcome:
-    came_from = answer["from"]
-    before = "it was live before" if came_from == release else f"before: {came_from or 'nothing'}"
-    return HostOutcome(host.name, Outcome.LIVE, f"{release}, live: {answer['proof']}; {before}")
-
-
-def _undo(run: FleetRun, answers: Mapping[str, Mapping[str, Any]], verb: str) -> str:
-    """The command that takes it back on the hosts that moved: by tag, and only where one tag takes them all back."""
-    moved = {name: answer["from"] for name, answer in answers.items() if answer["from"] != answer["release"]}
-    tags = {names.tag_of(names.parse_release_id(release)) if release else None for release in moved.values()}
-    if len(tags) != 1 or None in tags:
-        return ""
-    where = run.where if len(moved) == len(answers) else f"--stage {run.stage.name} --hosts {','.join(moved)}"
-    return f"fab {verb}:{tags.pop()} {where}"
 
 
 def _tag_name(tag: str | None) -> None:

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,17 @@ def pytest_configure(config: pytest.Config) -> None:
         SEALED_DEPLOY_PYTHONS=os.pathsep.join(pythons.values()),
     )
     config.stash[_PYTHONS] = pythons
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests counted (``record_property("counted: THING", {name: number})``), summed over all of them."""
+    counted: dict[str, Counter[str]] = {}
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, numbers in report.user_properties:
+            if report.when == "call" and name.startswith("counted: "):
+                counted.setdefault(name, Counter()).update(numbers)
+    for name, numbers in counted.items():
+        terminalreporter.write_line(f"{name}: " + ", ".join(f"{number} {what}" for what, number in numbers.items()))
 
 
 _PYTHONS = pytest.StashKey[dict[str, str]]()

@@ -72,8 +72,18 @@ def test_the_table_of_commands_is_complete() -> None:
     """The reference lists every task of this library, with exactly the options that it has."""
     rows = re.findall(r"^\| `fab ([\w.]+)[^`]*` \|.*\|([^|]*)\|$", COMMANDS.read_text(), re.MULTILINE)
     documented = {task: {f"--{word}" for word in re.findall(r"[a-z-]+", options)} for task, options in rows}
-    for task in ("deploy", "rollback", "verify", "vendor.sbom", "vendor.licences", "vendor.audit"):  # told by [:TAG]
+    for task in (
+        "deploy",
+        "rollback",
+        "verify",
+        "pin",
+        "unpin",
+        "vendor.sbom",
+        "vendor.licences",
+        "vendor.audit",
+    ):  # told by [:TAG]
         documented[task].add("--tag")
+        documented["freeze"].add("--reason")  # told by REASON
         documented["vendor.why"].add("--name")  # told by NAME
         documented["vendor.upgrade"].add("--name")
         documented["vendor.add"].add("--requirement")
@@ -127,4 +137,7 @@ def command_lines(text: str) -> Iterator[list[str]]:
 def flags_by_task() -> dict[str, set[str]]:
     """The long options of every task of the library, by the task's name."""
     contexts: list[Any] = cast("Any", namespace()).to_contexts()
-    return {context.name: {flag for flag in context.flags if flag.startswith("--")} for context in contexts}
+    return {
+        [context.name, *context.aliases][-1]: {flag for flag in context.flags if flag.startswith("--")}
+        for context in contexts
+    }

@@ -14,6 +14,11 @@ from deploy.settings.section import did_you_mean
 from deploy.wire import names
 
 MAX_NESTING = 5
+TAG_MAX_BYTES = 1 << 20
+"""Tag and commit objects are read whole; a message longer than this is no message."""
+COSIGNED = "cosign/"
+"""``refs/tags/cosign/TAG/WHO`` says that WHO too signs for TAG. No tag that can be deployed has a slash in its name."""
+MOST_COSIGNATURES = 20
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,46 @@ class Repository:
             oid = self.git.text("show-ref", "--verify", "--hash", "--", f"refs/tags/{tag}")
         except GitFailed as error:
             raise self._no_such(tag) from error
+        return self._resolved(tag, oid)
+
+    def cosignatures(self, tag: str) -> tuple[str, ...]:
+        """Name the tags that others made to sign for ``tag``: ``cosign/TAG/WHO``."""
+        listed = self.git.text(
+            "for-each-ref",
+            f"--count={MOST_COSIGNATURES}",
+            "--format=%(refname)",
+            f"refs/tags/{COSIGNED}{tag}/",
+        )
+        return tuple(map(_short, listed.splitlines()))
+
+    def cosignature(self, name: str) -> ResolvedTag:
+        """Resolve one of them. Raises Refused as ``resolve``."""
+        return self._resolved(name, self.git.text("show-ref", "--verify", "--hash", "--", f"refs/tags/{name}"))
+
+    def roots(self, commit: str) -> tuple[str, ...]:
+        """The commits that a commit's history begins with, the oldest last. Raises Refused where git cannot tell."""
+        try:
+            return tuple(self.git.text("rev-list", "--max-parents=0", commit).split())
+        except GitFailed as error:
+            why = f"git cannot read the history of {commit[:12]}: {error}"
+            raise Refused(NO_HOST, why, "git fsck; in a partial clone: git fetch --refetch origin") from error
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether history was cut off when this was cloned (git-clone(1), --depth)."""
+        return self.git.text("rev-parse", "--is-shallow-repository") == "true"
+
+    def content(self, resolved: ResolvedTag) -> bytes:
+        """The bytes of a resolved tag's own object, proven by its id. Raises Refused."""
+        if resolved.tag_object is None:
+            raise AssertionError("a lightweight tag has none")
+        try:
+            with Objects(self.git) as objects:
+                return objects.read(resolved.tag_object, TAG_MAX_BYTES)[1]
+        except (Missing, GitFailed) as error:
+            raise unreadable(resolved.tag, error) from error
+
+    def _resolved(self, tag: str, oid: str) -> ResolvedTag:
         try:
             with Objects(self.git) as objects:
                 return _peel(objects, tag, oid)
@@ -159,7 +204,7 @@ def _short(ref: str) -> str:
 
 
 def _peel(objects: Objects, tag: str, oid: str) -> ResolvedTag:
-    kind, content = objects.read(oid)
+    kind, content = objects.read(oid, TAG_MAX_BYTES)
     tag_object = tagger = message = None
     commit = oid
     for _ in range(MAX_NESTING):
@@ -172,7 +217,7 @@ def _peel(objects: Objects, tag: str, oid: str) -> ResolvedTag:
                 why = f"refs/tags/{tag} points at the tag object of {head.get('tag')!a}: it was made for another name"
                 raise Refused(NO_HOST, why, f"tag the commit itself: git tag -d {tag} && git tag -a {tag} COMMIT")
         commit = head["object"]
-        kind, content = objects.read(commit)
+        kind, content = objects.read(commit, TAG_MAX_BYTES)
     if kind != "commit":
         raise Refused(
             NO_HOST, f"tag {tag} names a {kind}, not a commit", "tag the commit to deploy: git tag -a TAG COMMIT"

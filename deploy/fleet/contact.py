@@ -31,6 +31,9 @@ class Run:
     program: bytes
     program_sha256: str
     packing: Packing = field(default_factory=Packing)
+    tag: str = ""
+    job: str = ""
+    """The CI job that asks, as an address to look at."""
 
 
 class Contact:
@@ -82,7 +85,8 @@ class Contact:
     def holder(self) -> dict[str, Any]:
         """What the lock says of its holder."""
         run = self._run
-        return {"by": run.operator, "run": run.id, "verb": run.verb, "since": round(time.time())}
+        holder = {"by": run.operator, "run": run.id, "verb": run.verb, "since": round(time.time())}
+        return holder | {name: value for name, value in (("tag", run.tag), ("job", run.job)) if value}
 
     def come_back(self, lost: LinkLost) -> dict[str, Any]:
         """Reach the host again and give its answer to ``resume``, or the error that it answered. Raises LinkLost.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -89,6 +90,14 @@ class Fanout:
                 self.bugs.append(bug)
                 results.failed[host.name] = host.broken(bug)
         return results
+
+    def rest(self, seconds: float) -> None:
+        """Wait. The first Ctrl-C ends that at once, and asks to stop after the step."""
+        try:
+            time.sleep(seconds)
+        except KeyboardInterrupt:
+            self.stopping = True
+            self._on_interrupt()
 
     def _wait(self, futures: list[object], held: _HeldSignals) -> None:
         while True:

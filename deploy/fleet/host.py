@@ -13,6 +13,7 @@ from deploy.errors import DeployError
 from deploy.events import Emit, HostBytes, HostStep
 from deploy.fleet.contact import Contact, Opener, Run
 from deploy.fleet.ending import Differs, answer_of
+from deploy.fleet.holders import freeze_in_words, lock_in_words
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.link.line import Counters
 from deploy.link.pipe import LinkLost
@@ -182,9 +183,30 @@ class Host:
         found: dict[str, list[str]] = self._ask("verify", releases=releases)["differences"]
         return found
 
-    def prune(self) -> dict[str, Any]:
-        """Delete what no kept release needs."""
-        return self._ask("prune", keep=self.settings.keep)
+    def prune(self, free: int | None = None) -> dict[str, Any]:
+        """Delete what no kept release needs; or the oldest releases, until ``free`` bytes are free."""
+        unit = self.settings.health.unit if self.settings.health else None
+        return self._ask("prune", keep=self.settings.keep, free=free, unit=unit)
+
+    def pin(self, releases: Sequence[str], *, pinned: bool) -> list[str]:
+        """Exempt releases from pruning, or no longer; returns those for which that changed anything."""
+        changed: list[str] = self._ask("pin", releases=list(releases), pinned=pinned)["changed"]
+        return changed
+
+    def freeze(self, reason: str, until: float | None, for_s: float | None) -> dict[str, Any]:
+        """Stop deploys, prunes and pins there; returns the freeze."""
+        frozen: dict[str, Any] = self._ask("freeze", reason=reason, until=until, for_s=for_s)["frozen"]
+        return frozen
+
+    def thaw(self) -> dict[str, Any] | None:
+        """End a freeze; returns the one that stood."""
+        was: dict[str, Any] | None = self._ask("thaw")["was"]
+        return was
+
+    def log(self, number: int) -> list[dict[str, Any]]:
+        """The last things that its journal tells, oldest first."""
+        records: list[dict[str, Any]] = self._ask("log", number=number)["records"]
+        return records
 
     def empty(self) -> None:
         """Remove what a ROOT for proof holds."""
@@ -256,6 +278,9 @@ class Host:
             raise HostFailed(self._overtaken(locked.cause) if self.may_have_switched else locked)
         if kind == "fenced":
             raise HostFailed(self._overtaken(str(error["cause"])))
+        if kind == "frozen":
+            why, thaw = freeze_in_words(error["freeze"]), f"fab thaw {self.run.where}  # ends the freeze"
+            raise HostFailed(HostOutcome(self.name, Outcome.FROZEN, self.serves, "lock", why, thaw))
         if op == "activate" and error.get("switched") is False and kind != "stuck":
             self.may_have_switched = False  # only the host's own word counts; an error of another kind proves nothing
         outcome = Outcome.UNKNOWN if self.may_have_switched else Outcome.FAILED
@@ -315,13 +340,12 @@ class Host:
         return HostOutcome(self.name, outcome, detail, op, differs.cause)
 
     def _locked(self, holder: Mapping[str, Any]) -> HostOutcome:
-        since = holder.get("since")
-        ago = f", since {int(time.time() - since)} s" if isinstance(since, int | float) else ""
-        who = f"{holder.get('by', 'somebody')} runs {holder.get('verb', 'something')}{ago}"
+        who = lock_in_words(holder)
         if holder.get("run") == self.run.id:
             who = "this very run holds it: the same machine and root are listed under two names"
         serves = "not changed by this run"  # the holder may be switching at this very moment
-        return HostOutcome(self.name, Outcome.LOCKED, serves, "lock", who, "wait, or add --wait SECONDS")
+        by = str(holder.get("run") or holder.get("by") or "")
+        return HostOutcome(self.name, Outcome.LOCKED, serves, "lock", who, "wait, or add --wait SECONDS", holder=by)
 
     def _returned(self, answer: Mapping[str, Any]) -> HostOutcome:
         failure: dict[str, Any] = answer["failure"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from deploy.errors import ExitCode
 
@@ -26,6 +27,8 @@ class Outcome(str, Enum):
     """The host could not be reached, and so was not changed."""
     LOCKED = "locked"
     """Somebody else is at work on this host."""
+    FROZEN = "frozen"
+    """Somebody froze this host: nothing was begun."""
     RETURNED = "returned"
     """Switched, then returned to its own previous release (or to nothing live, as before)."""
     UNKNOWN = "unknown"
@@ -51,10 +54,30 @@ class HostOutcome:
     cause: str = ""
     next_step: str = ""
     log: tuple[str, ...] = ()
+    holder: str = ""
+    """The run that holds the lock there, where that is what failed."""
 
     @property
     def problem(self) -> str:
         return f"{self.host}: {self.step}: {self.cause}" if self.cause else ""
+
+
+class Stopped(Exception):
+    """A phase ended the run. ``outcomes`` is what became of every host; ``answers`` of those it left live, theirs."""
+
+    def __init__(
+        self,
+        step: str,
+        outcomes: Sequence[HostOutcome],
+        *,
+        interrupted: bool = False,
+        answers: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(step)
+        self.step = step
+        self.outcomes = tuple(outcomes)
+        self.interrupted = interrupted
+        self.answers = answers or {}
 
 
 def exit_code(outcomes: Sequence[HostOutcome]) -> ExitCode:
@@ -66,7 +89,7 @@ def exit_code(outcomes: Sequence[HostOutcome]) -> ExitCode:
         return ExitCode.MIXED
     if Outcome.RETURNED in words:
         return ExitCode.RETURNED
-    if Outcome.LOCKED in words:
+    if words & {Outcome.LOCKED, Outcome.FROZEN}:
         return ExitCode.LOCKED
     return ExitCode.FAILED
 

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from deploy.closure import HostNeed
+from deploy.fleet.holders import freeze_in_words
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.settings.section import did_you_mean
@@ -89,6 +90,18 @@ def rollback_target(host: Host, tag: str | None, elsewhere: str | None = None) -
     raise _failed(host, "choose", f"{tag} is not on this host{meant}; here are: {there}", next_step)
 
 
+def releases_of(host: Host, tag: str) -> list[str]:
+    """The complete releases of a tag on this host. Raises HostFailed where there is none, with what is there."""
+    complete = [row for row in host.facts["releases"] if row["state"] != "BROKEN"]
+    found = [row["release"] for row in complete if row["tag"] == tag]
+    if not found:
+        there = ", ".join(sorted({row["tag"] for row in complete})) or "none"
+        meant = did_you_mean(tag, [row["tag"] for row in complete])
+        others = f"fab {host.run.verb}:{tag} --stage {host.run.stage} --hosts HOSTS  # those that have it"
+        raise _failed(host, "choose", f"{tag} is not on this host{meant}; here are: {there}", others)
+    return found
+
+
 def verified(host: Host, tag: str | None) -> HostOutcome:
     """Hash the live release, or those of ``tag``, again."""
     rows = [row for row in host.facts["releases"] if (row["tag"] == tag if tag else row["release"] == host.current)]
@@ -119,9 +132,10 @@ def facts_line(host: Host) -> str:
     facts = host.facts
     free = f", {facts['free_bytes'] >> 20} MB free" if "free_bytes" in facts else ""
     pending = f"; pending: {host.pending}" if host.pending else ""
+    frozen = f"; {freeze_in_words(facts['freeze'])}" if facts.get("freeze") else ""
     return (
         f"python {facts['python']}, {facts['platform']}, user {facts['user']}{free}, "
-        f"live: {facts['current'] or 'nothing'}{pending}"
+        f"live: {facts['current'] or 'nothing'}{pending}{frozen}"
     )
 
 
@@ -139,13 +153,13 @@ def versions() -> str:
 def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:
     rows: list[Mapping[str, Any]] = host.facts["releases"]
     for row in rows:
-        if row["tag"] != manifest.tag or row["release"] == manifest.release_id or row["state"] == "BROKEN":
+        if row["tag"] != manifest.tag or row["state"] == "BROKEN":
             continue
-        if row["commit"] and row["commit"] != manifest.commit:
+        if row["commit"] and row["commit"] != manifest.commit:  # also of the same id, which has 8 digits of a digest
             was, now = row["commit"][:12], manifest.commit[:12]
             cause = f"{manifest.tag} was released here from commit {was}; it now names {now}"
             raise _failed(host, "preflight", cause, "never move a released tag: make a new one and deploy that")
-        if not restage:
+        if row["release"] != manifest.release_id and not restage:
             cause = (
                 f"{row['release']} of the same commit is here with another content (settings, archives or library "
                 f"differ) than {manifest.release_id}"

@@ -1,4 +1,4 @@
-"""``status`` and ``releases``: every host's answer, or why it gave none, as one JSON document. Changes nothing."""
+"""``status``, ``releases`` and ``log``: every host's answer, or why it gave none, as one document. Changes nothing."""
 
 from __future__ import annotations
 
@@ -30,6 +30,37 @@ def survey(run: FleetRun, *, probe: bool) -> dict[str, Any]:
     return {"format": FORMAT, "stage": run.stage.name, "exit_code": int(_exit_code(rows)), "hosts": rows}
 
 
+def journals(run: FleetRun, number: int) -> dict[str, Any]:
+    """The last ``number`` records of each host's journal, oldest first; ``exit_code`` is 4 where one did not answer."""
+    try:
+        results = run.ask(lambda host: host.log(number))
+    finally:
+        run.phases.close()
+    rows: list[dict[str, Any]] = []
+    for host in run.phases.hosts:
+        failed = results.failed.get(host.name)
+        error = f"{failed.step}: {failed.cause}" if failed else None
+        next_step = failed.next_step if failed else None
+        records = [
+            {**record, "at": _iso(record.get("at")), **({"until": _iso(record["until"])} if "until" in record else {})}
+            for record in results.given.get(host.name, [])
+        ]
+        rows.append(
+            {"host": host.name, "reachable": bool(host.facts), "error": error, "next_step": next_step}
+            | {"records": records}
+        )
+    code = ExitCode.MIXED if results.failed else ExitCode.OK
+    return {"format": FORMAT, "stage": run.stage.name, "exit_code": int(code), "hosts": rows}
+
+
+def _iso(at: Any) -> str | None:
+    """ISO 8601, UTC; None for what is no moment, as of a clock that was far off."""
+    try:
+        return datetime.fromtimestamp(float(at), tz=timezone.utc).isoformat(timespec="seconds") if at else None
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
 def _row(host: Host, probe: Mapping[str, Any], failed: HostOutcome | None) -> dict[str, Any]:
     facts: Mapping[str, Any] = host.facts
     releases = [_release(row) for row in facts.get("releases", [])]
@@ -43,6 +74,7 @@ def _row(host: Host, probe: Mapping[str, Any], failed: HostOutcome | None) -> di
         "previous": by_id.get(facts.get("previous")),
         "releases": releases,
         "lock": facts.get("lock"),
+        "freeze": _freeze(facts.get("freeze")),
         "lease": _lease(facts),
         "pending": host.pending or None,
         "well": probe.get("well"),
@@ -61,8 +93,7 @@ def _lease(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _release(row: Mapping[str, Any]) -> dict[str, Any]:
-    at = float(row["live_at"] or row["staged_at"] or 0)
-    when = datetime.fromtimestamp(at, tz=timezone.utc).isoformat(timespec="seconds") if at else None
+    pinned = row.get("pinned")
     return {
         "release": row["release"],
         "tag": row["tag"],
@@ -70,11 +101,16 @@ def _release(row: Mapping[str, Any]) -> dict[str, Any]:
         "state": row["state"],
         "bad": row["bad"],
         "seq": row["seq"],
-        "deployed_at": when,
+        "pinned": {"by": pinned["by"], "since": _iso(pinned["at"])} if pinned else None,
+        "deployed_at": _iso(row["live_at"] or row["staged_at"]),
         "by": row["by"],
         "sealed": row["sealed"],
         "size": None,
     }
+
+
+def _freeze(freeze: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {**freeze, "since": _iso(freeze.get("since")), "until": _iso(freeze.get("until"))} if freeze else None
 
 
 def _exit_code(rows: list[dict[str, Any]]) -> ExitCode:

@@ -18,6 +18,8 @@ from deploy.wire import framing
 BEAT_EVERY_S = 5.0
 NOISE_CAP_BYTES = 1 << 20
 """A banner or a noisy .bashrc may write this much before the host program answers."""
+ANSWER_CAP_BYTES = 128 << 20
+"""A host may say this much, events and all, before it answers: twice the largest frame. Ours need a few MB."""
 COMPRESSES = 0.9
 """A blob travels compressed when that makes it at least a tenth smaller."""
 
@@ -71,6 +73,7 @@ class Line:
         self._greeting_s = greeting_s
         self._frames: queue.Queue[framing.Frame | None] = queue.Queue()
         self._heard_at = time.monotonic()
+        self._unanswered_bytes = 0
         self._lost: str | None = None
         self._next_step = ""
         self._sending = threading.Lock()
@@ -135,6 +138,7 @@ class Line:
             except framing.BadFrame as error:
                 raise self._gone(str(error)) from error
             if value.get("t") == "answer":
+                self._unanswered_bytes = 0
                 return value
             on_event(value)
 
@@ -196,6 +200,9 @@ class Line:
         data = self._pipe.receive(framing.PIECE)
         self.counters.bytes_received += len(data)
         self._heard_at = time.monotonic()
+        self._unanswered_bytes += len(data)
+        if self._unanswered_bytes > ANSWER_CAP_BYTES:
+            raise LinkLost(f"the host wrote more than {ANSWER_CAP_BYTES} bytes without an answer")
         return data
 
     def _skip_noise(self, nonce: str) -> bytes | None:

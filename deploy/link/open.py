@@ -20,17 +20,21 @@ def opener(config: Any = None, *, dry: bool = False) -> Callable[[HostSettings, 
             return DryPipe(host)
         if host.local:
             return LocalPipe(line)
-        deadlines = host.deadlines
-        address = Address(
-            host=host.address,
-            port=host.port,
-            user=host.user,
-            identity=host.identity,
-            known_hosts=host.known_hosts,
-            connect_s=deadlines.connect_s,
-            auth_s=deadlines.auth_s,
-            silence_s=deadlines.silence_s,
-        )
-        return SshPipe(address, line, config)
+        return SshPipe(address_of(host), line, config)
 
     return open_pipe
+
+
+def address_of(host: HostSettings) -> Address:
+    """Where SSH finds a host, by its settings."""
+    deadlines = host.deadlines
+    return Address(
+        host=host.address,
+        port=host.port,
+        user=host.user,
+        identity=host.identity,
+        known_hosts=host.known_hosts,
+        connect_s=deadlines.connect_s,
+        auth_s=deadlines.auth_s,
+        silence_s=deadlines.silence_s,
+    )

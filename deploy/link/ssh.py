@@ -29,7 +29,7 @@ from paramiko.ssh_exception import (
     SSHException,
 )
 
-from deploy.link.known_hosts import RefusedKey, load_known_hosts
+from deploy.link.known_hosts import RefusedKey, file_that_knows, load_known_hosts
 from deploy.link.pipe import LinkLost
 
 SSH_PORT = 22
@@ -57,7 +57,7 @@ class Address:
     port: int | None = None
     user: str | None = None
     identity: str | None = None
-    known_hosts: tuple[str, ...] = ()
+    known_hosts: tuple[str, ...] = ("~/.ssh/known_hosts",)
     connect_s: float = 10.0
     auth_s: float = 20.0
     silence_s: float = 20.0
@@ -92,10 +92,10 @@ class SshPipe:
             step = f"look at `identity` of this host in fabric.yaml: ls -l {shlex.quote(address.identity)}"
             raise LinkLost(f"the key {address.identity} cannot be read", step, reached=False)
         try:
-            connection = self._connection = _connection(address, self._config)
-            for hop in _hops(connection):
+            connection = self._connection = prepared(address, self._config)
+            for hop in hops(connection):
                 load_known_hosts(cast("paramiko.SSHClient", hop.client), address.known_hosts)
-            _open(connection, address, self._closed)
+            open_with_patience(connection, address, self._closed)
         except ValueError as error:  # UnicodeError is one: a name that is none, a key file that is no text
             step = "look at `address`, `port` and `identity` of this host in fabric.yaml, and at ~/.ssh/config"
             raise LinkLost(f"cannot connect to {address.host}: {error}", step, reached=False) from error
@@ -105,7 +105,7 @@ class SshPipe:
         if self._closed.is_set():
             self.close()
             raise LinkLost("closed", reached=False)
-        for hop in _hops(connection):
+        for hop in hops(connection):
             _tune(hop, address.silence_s)
         # Paramiko waits for the answer to an exec without a deadline: for ever where sshd is stopped.
         late = threading.Timer(address.connect_s, self.close)
@@ -157,7 +157,7 @@ class SshPipe:
         a closed packetizer ends that. The host sees the end of its input either way.
         """
         self._closed.set()
-        for hop in reversed(list(_hops(self._connection))):
+        for hop in reversed(list(hops(self._connection))):
             with contextlib.suppress(OSError, SSHException, EOFError):
                 if hop.transport:
                     hop.transport.packetizer.close()
@@ -172,7 +172,8 @@ def connect(address: Address, line: str, config: Config | None = None) -> SshPip
     return pipe
 
 
-def _connection(address: Address, config: Config | None) -> Connection:
+def prepared(address: Address, config: Config | None) -> Connection:
+    """Make the connection to a host, not opened, with deadlines on it and on every gateway before it."""
     deadlines: dict[str, Any] = {
         "banner_timeout": address.auth_s,
         "auth_timeout": address.auth_s,
@@ -184,7 +185,7 @@ def _connection(address: Address, config: Config | None) -> Connection:
     connection = Connection(
         address.host, user=address.user, port=address.port, config=config, connect_kwargs=deadlines | identity
     )
-    for hop in _hops(connection):  # Fabric hands no deadline on to the gateways that it makes from ssh_config
+    for hop in hops(connection):  # Fabric hands no deadline on to the gateways that it makes from ssh_config
         hop.connect_timeout = int(max(1, address.connect_s))
         hop.connect_kwargs = dict(cast("dict[str, Any]", hop.connect_kwargs)) | deadlines
     return connection
@@ -199,30 +200,30 @@ def _tune(hop: Connection, silence_s: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence_s * 1000))
 
 
-def _hops(connection: Connection | None) -> Iterable[Connection]:
+def hops(connection: Connection | None) -> Iterable[Connection]:
+    """Give a connection and the gateways before it, the host itself first."""
     hop: Any = connection
     while isinstance(hop, Connection):
         yield hop
         hop = hop.gateway
 
 
-def _open(connection: Connection, address: Address, closed: threading.Event) -> None:
+def open_with_patience(connection: Connection, address: Address, closed: threading.Event) -> None:
+    """Open a connection, again where sshd dropped it; ``closed`` ends the waiting. Raises LinkLost."""
     for attempt in range(1, TRIES + 1):
         began = time.monotonic()
         try:
             with _room:
-                connection.open()
+                _open(connection)
             return
         except RefusedKey as error:
             raise _unknown_key(address, error) from error
         except BadHostKeyException as error:
-            raise _changed_key(address, error) from error
+            raise _changed_key(address, error, connection) from error
         except AuthenticationException as error:
-            connection.close()
             who = f"{connection.user}@{address.host}"
             raise LinkLost(f"{who} was not let in: {error}", _by_hand(address, connection), reached=False) from error
         except (SSHException, OSError, EOFError) as error:
-            connection.close()
             if closed.is_set():
                 raise LinkLost("closed", reached=False) from error
             slow = time.monotonic() - began >= address.connect_s  # nobody dropped it: nobody is there
@@ -234,6 +235,20 @@ def _open(connection: Connection, address: Address, closed: threading.Event) -> 
                 ) from error
             if closed.wait(attempt * (0.2 + random.random())):  # noqa: S311 - jitter, not a secret
                 raise LinkLost("closed", reached=False) from error
+
+
+def _open(connection: Connection) -> None:
+    """Open a connection, or leave nothing of it: Fabric's own close() does nothing where opening did not succeed.
+
+    The half of it that lives on would hold one of the few places that sshd has for those who have not logged in.
+    """
+    try:
+        connection.open()
+    except BaseException:
+        for hop in hops(connection):
+            with contextlib.suppress(OSError, SSHException, EOFError):
+                cast("paramiko.SSHClient", hop.client).close()
+        raise
 
 
 def _may_pass(error: Exception) -> bool:
@@ -256,27 +271,31 @@ def _by_hand(address: Address, connection: Connection) -> str:
     words = ["ssh"]
     words += ["-p", str(connection.port)] if connection.port != SSH_PORT else []
     words += ["-i", address.identity, "-o", "IdentitiesOnly=yes"] if address.identity else []
-    words += ["-o", f"UserKnownHostsFile={address.known_hosts[0]}"] if address.known_hosts else []
+    files = [file for file in address.known_hosts if Path(file).exists()] or address.known_hosts[:1]
+    words += ["-o", "UserKnownHostsFile=" + " ".join(f'"{file}"' if " " in file else file for file in files)]
     return shlex.join([*words, f"{connection.user}@{address.host}"])
 
 
 def _unknown_key(address: Address, error: RefusedKey) -> LinkLost:
-    where = address.known_hosts[0] if address.known_hosts else "~/.ssh/known_hosts"
+    where = address.known_hosts[0]
     port = f"-p {address.port} " if address.port not in (None, SSH_PORT) else ""
     return LinkLost(
         f"the host key of {error.hostname} is not known: {error.fingerprint}",
         f"compare that fingerprint with the host's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there), then: "
-        f"ssh-keyscan {port}{address.host} >> {where}",
+        f"ssh-keyscan {port}{address.host} >> {where}  # or, for all hosts: fab hosts.scan",
         reached=False,
     )
 
 
-def _changed_key(address: Address, error: BadHostKeyException) -> LinkLost:
-    file = f" -f '{address.known_hosts[0]}'" if address.known_hosts else ""
+def _changed_key(address: Address, error: BadHostKeyException, connection: Connection) -> LinkLost:
+    # Paramiko tells the host without the port that the line in the file has.
+    hop = next((one for one in hops(connection) if one.host == error.hostname), connection)
+    name = error.hostname if hop.port == SSH_PORT else f"[{error.hostname}]:{hop.port}"
+    file = file_that_knows(name, address.known_hosts)
     return LinkLost(
-        f"the host key of {error.hostname} has CHANGED: it shows {error.key.get_name()} {error.key.fingerprint}, "
+        f"the host key of {name} has CHANGED: it shows {error.key.get_name()} {error.key.fingerprint}, "
         f"known is {error.expected_key.fingerprint}",
         f"somebody may be in between: find out why before anything else; only then: "
-        f"ssh-keygen -R '{error.hostname}'{file}",
+        f"{shlex.join(['ssh-keygen', '-R', name, '-f', file])}",
         reached=False,
     )

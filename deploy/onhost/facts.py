@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Optional
 from deploy.wire import states
 from deploy.wire.names import ReleaseId, tag_of
 
-from . import envs, journal, marker
+from . import envs, freeze, journal, marker
 from .history import History, fold, gone, rollback_candidates
 from .layout import Layout
 from .lock import holder_of
@@ -37,7 +37,8 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         "problems": layout.problems(),
     }
     if not layout.root.is_dir():
-        return dict(about, releases=[], current=None, previous=None, pending=[], lock=None, env_keys=[], last_run=None)
+        nothing: Dict[str, Any] = {"current": None, "previous": None, "lock": None, "freeze": None, "last_run": None}
+        return dict(about, **nothing, releases=[], pending=[], env_keys=[])
     space = os.statvfs(layout.root)
     history = fold(journal.read(layout.journal))
     current, complete = layout.link_target(layout.current), _complete(layout)
@@ -50,9 +51,11 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         rollback_candidates=rollback_candidates(history, current, complete),
         gone=gone(history, current, complete),
         pending=[action.why for action in look(layout, history)] + _unknown(history),
+        unknown_hooks=[list(key) for key in history.unknown_hooks],
         lease=_lease(history),
         last_run=_last_run(history, but_run),
         lock=holder_of(layout.lock),
+        freeze=freeze.standing(history),
         env_keys=envs.known(layout),
     )
     return about
@@ -98,6 +101,7 @@ def _releases(layout: Layout, history: History) -> List[Dict[str, Any]]:
                 "commit": past.commit,
                 "state": state.value,
                 "bad": past.bad,
+                "pinned": {"by": past.pinned_by, "at": past.pinned_at} if past.pinned else None,
                 "seq": max(past.live_seq, past.staged_seq),
                 "live_seq": past.live_seq,
                 "lived": past.live_seq > 0 or release in history.pruned,

@@ -23,12 +23,18 @@ class Past:
     """``current`` has named it, confirmed or not."""
     bad: bool = False
     pinned: bool = False
+    pinned_by: str = ""
+    pinned_at: float = 0.0
     tag: str = ""
     commit: str = ""
     by: str = ""
     staged_at: float = 0.0
     sealed: str = ""
     proof: str = ""
+
+
+TICK_S = 0.02
+"""proc(5) tells the start of a process in hundredths: one that seems to begin with a switch may have begun before."""
 
 
 class Life(NamedTuple):
@@ -64,6 +70,7 @@ class History:
     ``lives``: what ``current`` was pointed at, in order. ``unknown_hooks``: by point and text, each ``once`` hook that
     began and whose outcome nobody wrote down. ``pruned``: what was live and then deleted on purpose.
     ``known``: the migrations that each release lists. ``applied``: those that may be applied, in the order heard of.
+    ``freeze``: who froze this host and why, until somebody thawed it.
     """
 
     releases: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
@@ -77,6 +84,7 @@ class History:
     pruned: Dict[str, Past] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     known: Dict[str, List[str]] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
     applied: Dict[str, None] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
+    freeze: Optional[Record] = None
     runs: Dict[str, RunPast] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]
 
     def past(self, release: str) -> Past:
@@ -102,7 +110,7 @@ class History:
         found: Set[str] = set()
         for life in reversed(self.lives):
             found.add(life.release)
-            if life.boot and (life.boot != boot or life.up_s <= up_s):
+            if life.boot and (life.boot != boot or life.up_s <= up_s - TICK_S):
                 break
         return found
 
@@ -116,7 +124,8 @@ def fold(records: Sequence[Record]) -> History:
         if what == "lock":
             operator = str(record.get("by", ""))
             past = history.run(str(record.get("run", "")))
-            past.seq, past.by, past.verb = record["seq"], operator, str(record.get("verb", ""))
+            past.seq, past.by = record["seq"], operator
+            past.verb = "" if record.get("refused") else str(record.get("verb", ""))
         elif what in _READERS:
             _READERS[what](history, record, operator)
     return history
@@ -254,6 +263,23 @@ def _migrations(history: History, record: Record, _operator: str) -> None:
         history.applied.pop(name, None)
 
 
+def _pinned(history: History, record: Record, operator: str) -> None:
+    past = history.past(record["release"])
+    past.pinned, past.pinned_by, past.pinned_at = True, operator, record["at"]
+
+
+def _unpinned(history: History, record: Record, _operator: str) -> None:
+    history.past(record["release"]).pinned = False
+
+
+def _frozen(history: History, record: Record, operator: str) -> None:
+    history.freeze = dict(record, by=operator)
+
+
+def _thawed(history: History, _record: Record, _operator: str) -> None:
+    history.freeze = None
+
+
 def _hook(history: History, record: Record, _operator: str) -> None:
     if record.get("once"):
         history.unknown_hooks[record["point"], record["text"]] = record
@@ -280,4 +306,8 @@ _READERS = {
     "not-switched": _cancelled,
     "pruned": _pruned,
     "migrations": _migrations,
+    "pinned": _pinned,
+    "unpinned": _unpinned,
+    "frozen": _frozen,
+    "thawed": _thawed,
 }

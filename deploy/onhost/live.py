@@ -77,14 +77,14 @@ def processes_of(unit: str) -> List[int]:
 
 
 def inside_a_release(layout: Layout) -> Pattern[str]:
-    """What a path, or a text that names one, looks like inside a release; group 1 is the release."""
-    return re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)(?:/|$)")
+    """What a release's path, or a text that names one or more, looks like; group 1 is the release."""
+    return re.compile(re.escape(str(layout.releases)) + r"/([A-Za-z0-9._+-]+)")
 
 
 def release_of(layout: Layout, pid: int) -> Optional[str]:
     """The release a process runs from, by its command line, working directory or executable; None where unknown."""
     pattern = inside_a_release(layout)
-    for text in _evidence(pid):
+    for text in evidence(pid):
         found = pattern.search(text)
         if found:
             return found.group(1)
@@ -107,7 +107,8 @@ def listeners(port: int) -> List[int]:
     return found
 
 
-def _evidence(pid: int) -> List[str]:
+def evidence(pid: int) -> List[str]:
+    """A process's command line, working directory and executable, each where this user may read it."""
     found: List[str] = []
     try:
         with open("/proc/%d/cmdline" % pid, "rb") as file:
@@ -134,4 +135,4 @@ def _listening_inodes(port: int) -> List[str]:
 
 def mentions_root(layout: Layout, pid: int) -> bool:
     """Whether a process's command line, which anybody may read, names this ROOT at all."""
-    return any(str(layout.root) + "/" in text for text in _evidence(pid))
+    return any(str(layout.root) + "/" in text for text in evidence(pid))

@@ -9,11 +9,12 @@ import errno
 import fcntl
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any, Dict, Optional, cast
 
-from .processes import boot_id, identify
+from .processes import boot_id, identify, up_s
 
 HOLDER_BYTES = 1024
 
@@ -24,6 +25,10 @@ class Busy(Exception):
     def __init__(self, holder: Optional[Dict[str, Any]]) -> None:
         super().__init__("locked")
         self.holder = holder
+
+    def to_json(self) -> Dict[str, Any]:
+        """As it crosses the line."""
+        return {"kind": "locked", "holder": self.holder}
 
 
 class Lock:
@@ -72,11 +77,21 @@ class Lock:
 
     def _write(self, holder: Dict[str, Any]) -> None:
         # Always the same length, overwritten in place: works on a full disk once it has been written once.
-        text = json.dumps(holder, ensure_ascii=True).encode("ascii")[: HOLDER_BYTES - 1]
+        text = _fitting(holder)
         try:
             os.pwrite(self._fd or 0, text.ljust(HOLDER_BYTES - 1) + b"\n", 0)
         except OSError:
             pass  # the text is for people; the flock is what counts
+
+
+def _fitting(holder: Dict[str, Any]) -> bytes:
+    """The holder as JSON that fits its room: what is long is cut, never the whole made unreadable."""
+    while True:
+        text = json.dumps(holder, ensure_ascii=True).encode("ascii")
+        if len(text) < HOLDER_BYTES:
+            return text
+        longest = max(holder, key=lambda name: len(json.dumps(holder[name])))
+        holder = dict(holder, **{longest: str(holder[longest])[: len(str(holder[longest])) // 2]})
 
 
 def holder_of(path: Path) -> Optional[Dict[str, Any]]:
@@ -89,9 +104,15 @@ def holder_of(path: Path) -> Optional[Dict[str, Any]]:
     return _for_people(written) if _still_runs(written) or _is_locked(path) else None
 
 
+def address() -> Dict[str, str]:
+    """Where the operator comes from as sshd saw it (ssh(1), SSH_CONNECTION); nothing on a host that is a folder."""
+    word = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
+    return {"from": word} if re.fullmatch(r"[0-9A-Za-z.:%-]{2,64}", word) else {}
+
+
 def _me() -> Dict[str, Any]:
     process = identify(os.getpid())
-    return {"process": [process.pid, process.start, boot_id()] if process else None}
+    return {"process": [process.pid, process.start, boot_id()] if process else None, "up_s": round(up_s(), 2)}
 
 
 def _still_runs(written: Dict[str, Any]) -> bool:
@@ -115,7 +136,11 @@ def _is_locked(path: Path) -> bool:
 
 
 def _for_people(written: Dict[str, Any]) -> Dict[str, Any]:
-    return {name: value for name, value in written.items() if name != "process"} or {"by": "unknown"}
+    """What a holder wrote, and for how many seconds it holds the lock, by a clock that nobody sets."""
+    holder = {name: value for name, value in written.items() if name not in ("process", "up_s")} or {"by": "unknown"}
+    if _still_runs(written) and isinstance(written.get("up_s"), float):
+        holder["held_s"] = round(max(0.0, up_s() - written["up_s"]), 1)
+    return holder
 
 
 def _written_soon(path: Path) -> Dict[str, Any]:

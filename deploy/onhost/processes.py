@@ -101,6 +101,31 @@ def open_files(pid: int) -> List[str]:
     return found
 
 
+def mapped_files(pid: int) -> List[str]:
+    """The files that a process has mapped (proc(5), maps). Raises OSError where this user may not look."""
+    with open("/proc/%d/maps" % pid, "rb") as file:
+        return [os.fsdecode(line.split(None, 5)[-1].rstrip(b"\n")) for line in file if b"/" in line]
+
+
+def hides_processes() -> bool:
+    """Whether ``/proc`` is mounted so that this user does not see other users' processes (proc(5), hidepid).
+
+    Members of the group that the mount exempts do, but where only what may be traced is shown.
+    """
+    if os.geteuid() == 0:
+        return False
+    options: Dict[str, str] = {}
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            mount, _, kind = line.partition(" - ")
+            if mount.split()[4] == "/proc" and kind.startswith("proc "):  # the last one mounted is seen
+                pairs = [option.partition("=") for option in kind.split()[2].split(",")]
+                options = {name: value for name, _, value in pairs}
+    how, exempt = options.get("hidepid", "0"), options.get("gid", "0")
+    is_exempt = exempt != "0" and int(exempt) in {os.getegid(), *os.getgroups()} and how not in ("4", "ptraceable")
+    return how not in ("0", "off") and not is_exempt
+
+
 def _stat(pid: int) -> Optional[List[str]]:
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:

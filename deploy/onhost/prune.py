@@ -1,101 +1,145 @@
 """Delete what no kept release needs: old releases first, then the store's content with the last release that used it.
 
-Keeps N good releases, never current, previous, pinned or possibly in use. Evidence that cannot be read is *unknown*,
-never *unused*. Never called where a switch is open.
+Keeps N good releases, never current, previous, pinned or possibly in use (``usage``), and never the one to go back to.
+Never called where a switch is open.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Set
+from pathlib import Path
+from typing import Collection, Dict, List, Mapping, Optional, Set, Tuple
 
 from deploy.wire.names import ReleaseId
 
-from . import live, marker, switch, toolchain
-from .history import History, fold
+from . import envs, marker, switch, toolchain, usage, wheels
+from .history import History, fold, rollback_target
 from .layout import Layout, remove_tree, unlink_if_there
 from .marker import NotARelease
-from .processes import Process, boot_id, effective_uid, groups_of, identify, open_files, started_s
 from .session import Session
 from .wheels import wheel_keys
 
+NAMED = 3
+"""Processes named for one release; more of them say nothing more."""
 
-def chosen(history: History, complete: List[ReleaseId], keep: int, kept_anyway: Set[str]) -> List[ReleaseId]:
-    """Decide which releases go. Pure. Ordered by when they were last live, else staged; bad ones do not count."""
+Why = Dict[str, List[str]]
+"""By release, each reason why it stays."""
+
+
+def ranked(history: History, complete: Collection[ReleaseId]) -> List[ReleaseId]:
+    """Newest first: by when they were last live, else staged."""
 
     def order(release: ReleaseId) -> int:
         past = history.past(release)
         return max(past.live_seq, past.staged_seq)
 
-    ranked = sorted(complete, key=order, reverse=True)
-    good = [release for release in ranked if history.was_live(release) and not history.past(release).bad]
-    kept = set(good[:keep]) | kept_anyway
-    # The newest one that is not good stays too: it is the evidence of what went wrong last.
-    kept |= set([release for release in ranked if release not in good][:1])
-    return [release for release in ranked if release not in kept and not history.past(release).pinned]
+    return sorted(complete, key=order, reverse=True)
 
 
-def prune(session: Session, keep: int) -> Dict[str, object]:
-    """Delete old releases and what only they needed; returns what went and what was kept although it was due."""
+def counted(history: History, complete: Collection[ReleaseId], keep: int) -> Why:
+    """What stays by number: the newest ``keep`` good ones. Bad ones do not count."""
+    order = ranked(history, complete)
+    good = [release for release in order if history.was_live(release) and not history.past(release).bad]
+    why: Why = {release: ["of the newest %d good ones" % keep] for release in good[:keep]}
+    # The evidence of what went wrong last.
+    why.update((release, ["the newest that is not good"]) for release in [r for r in order if r not in good][:1])
+    return why
+
+
+def pinned(history: History, complete: Collection[ReleaseId]) -> Why:
+    """What people exempted."""
+    pasts = {release: history.past(release) for release in complete}
+    return {release: ["pinned by %s" % (past.pinned_by or "?")] for release, past in pasts.items() if past.pinned}
+
+
+def chosen(history: History, complete: List[ReleaseId], keep: int, kept_anyway: Collection[str]) -> List[ReleaseId]:
+    """Decide which releases go. Pure."""
+    kept = {*counted(history, complete, keep), *pinned(history, complete), *kept_anyway}
+    return [release for release in ranked(history, complete) if release not in kept]
+
+
+def guarded(layout: Layout, history: History, complete: List[ReleaseId]) -> Why:
+    """What stays however little space there is, whether used or not: pinned, current, previous, the way back."""
+    why = pinned(history, complete)
+    current = layout.link_target(layout.current)
+    back = rollback_target(history, current, complete)
+    for word, release in (("current", current), ("previous", layout.link_target(layout.previous)), ("way back", back)):
+        if release:
+            why.setdefault(release, []).append(word)
+    return why
+
+
+def prune(session: Session, keep: int, *, free: Optional[int] = None, unit: str = "") -> Dict[str, object]:
+    """Delete old releases and what only they needed. Returns what went, and what stays with why.
+
+    With ``free``, the oldest go until so many bytes are free, also of those that would be kept by number.
+    """
     layout, history = session.layout, fold(session.book.records)
     complete = [release for release in layout.present() if marker.is_complete(layout, release)]
-    anyway = {str(target) for target in map(layout.link_target, (layout.current, layout.previous)) if target}
-    used = in_use(layout, history)
-    gone: List[str] = []
-    spared = sorted(set(chosen(history, complete, keep, anyway)) & used)
-    for release in chosen(history, complete, keep, anyway | used):
-        session.book.append("pruned", release=release)
-        folder = layout.release(release)
-        os.chmod(folder, 0o755)
-        # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release.
-        unlink_if_there(layout.marker(release))
-        remove_tree(folder)
-        switch.drop_spare(layout, release)
-        gone.append(release)
-    freed = _sweep_store(session) if gone else 0
+    guards, used = guarded(layout, history, complete), usage.in_use(layout, history, unit)
+    if free is None:
+        due = chosen(history, complete, keep, guards)
+        gone = [release for release in due if release not in used]
+        for release in gone:
+            _delete(session, release)
+        swept = _sweep_store(session)
+    else:
+        due = [release for release in ranked(history, complete) if release not in guards]
+        gone, swept = _until_free(session, [release for release in reversed(due) if release not in used], free)
     session.book.reserve()
-    return {"pruned": gone, "in_use": spared, "store_files": freed}
+    left = [release for release in ranked(history, complete) if release not in gone]
+    why = _reasons(left, guards, counted(history, complete, keep), used)
+    in_use = sorted(set(due) & set(used))
+    return {"pruned": gone, "kept": why, "in_use": in_use, "store_files": swept, "free": _free(layout)}
 
 
-def in_use(layout: Layout, history: History) -> Set[str]:
-    """Releases that some process runs from or has open.
+def _until_free(session: Session, oldest: List[ReleaseId], free: int) -> Tuple[List[ReleaseId], int]:
+    gone: List[ReleaseId] = []
+    swept = _sweep_store(session)
+    while oldest and _free(session.layout) < free:
+        gone.append(oldest.pop(0))
+        _delete(session, gone[-1])
+        swept += _sweep_store(session)
+    return gone, swept
 
-    Where a process of the service may not be looked into (another user's, proc(5)), all that it may have started from:
-    what was live when it started or later.
-    """
-    found: Set[str] = set()
-    pattern = live.inside_a_release(layout)
-    for name in os.listdir("/proc"):
-        process = identify(int(name)) if name.isdigit() and int(name) != os.getpid() else None
-        if process is None:
-            continue
-        seen = live.release_of(layout, process.pid)
-        if seen:
-            found.add(seen)
-        try:
-            links = open_files(process.pid)
-            with open("/proc/%d/maps" % process.pid, encoding="utf-8", errors="replace") as file:
-                links += [line.split(None, 5)[-1].strip() for line in file if "/" in line]
-        except OSError:
-            if seen is None and _may_serve(layout, process):
-                found |= history.live_since(boot_id(), started_s(process))
-            continue
-        found |= {match.group(1) for match in map(pattern.search, links) if match}
+
+def _reasons(left: List[ReleaseId], *reasons: Mapping[str, List[str]]) -> Dict[str, str]:
+    """For each release that stays, newest first, every reason in one phrase."""
+    found: Dict[str, str] = {}
+    for release in left:
+        phrases = [phrase for why in reasons for phrase in _few(why.get(release, []))]
+        found[release] = ", ".join(phrases) or "enough is free without it"
     return found
 
 
-def _may_serve(layout: Layout, process: Process) -> bool:
-    """Whether a process that cannot be read may be the service's: in ROOT's group, or its command line names ROOT.
+def _few(phrases: List[str]) -> List[str]:
+    more = len(phrases) - NAMED
+    return phrases[:NAMED] + (["and %d more" % more] if more > 0 else [])
 
-    Where ROOT's group is root's own, it says nothing.
-    """
-    if live.mentions_root(layout, process.pid):
-        return True
-    group = layout.root.stat().st_gid
-    try:
-        return group != 0 and effective_uid(process.pid) != os.geteuid() and group in groups_of(process.pid)
-    except (OSError, KeyError):
-        return False  # gone meanwhile
+
+def _free(layout: Layout) -> int:
+    """Bytes that this user may still write (statvfs(3))."""
+    space = os.statvfs(layout.root)
+    return space.f_bavail * space.f_frsize
+
+
+def _delete(session: Session, release: ReleaseId) -> None:
+    layout = session.layout
+    session.book.append("pruned", release=release)
+    folder = layout.release(release)
+    os.chmod(folder, 0o755)
+    # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release.
+    unlink_if_there(layout.marker(release))
+    remove_tree(folder)
+    switch.drop_spare(layout, release)
+
+
+def _remove_entry(entry: Path) -> None:
+    """Its marker first: what a crash leaves of it is incomplete for everybody, and swept."""
+    os.chmod(entry, 0o755)
+    for mark in (envs.MARKER, toolchain.MARKER, wheels.MARKER):
+        unlink_if_there(entry / mark)
+    remove_tree(entry)
 
 
 def _sweep_store(session: Session) -> int:
@@ -113,18 +157,18 @@ def _sweep_store(session: Session) -> int:
         for target in found.manifest.targets:
             folders.add(toolchain.key(target))
             folders |= set(wheel_keys(target).values())
-    freed = 0
+    swept = 0
     for folder, _, names in os.walk(layout.files):
         for name in names:
             if name not in files:
                 os.unlink(os.path.join(folder, name))
-                freed += 1
+                swept += 1
     for store in (layout.envs, layout.wheels):
         for name in os.listdir(store):
             if name not in folders:
-                remove_tree(store / name)
-                freed += 1
+                _remove_entry(store / name)
+                swept += 1
     for name in os.listdir(layout.programs):
         if name != session.program + ".pyz":
             unlink_if_there(layout.programs / name)
-    return freed
+    return swept

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set
 
 from deploy.wire.names import ReleaseId
 
-from . import activate, envs, hooks, marker, toolchain
+from . import activate, envs, hooks, marker, toolchain, wheels
 from .children import ENDING_S
 from .history import History, fold
 from .journal import Record
@@ -160,7 +160,7 @@ def _remaining_s(record: Record) -> float:
 def _sweep_scratch(layout: Layout) -> None:
     for name in os.listdir(layout.tmp) if layout.tmp.exists() else []:
         remove_tree(layout.tmp / name)
-    for folder, marks in ((layout.envs, (envs.MARKER, toolchain.MARKER)), (layout.wheels, ("wheel.json",))):
+    for folder, marks in ((layout.envs, (envs.MARKER, toolchain.MARKER)), (layout.wheels, (wheels.MARKER,))):
         for name in os.listdir(folder) if folder.exists() else []:
             if not any((folder / name / mark).exists() for mark in marks):
                 remove_tree(folder / name)

@@ -5,7 +5,7 @@ failed, ``{"ok": false, "error": {"kind", "step", "cause", "next", "log", "switc
 says that no switch is open on this host. Between them go events and heartbeats.
 
     hello    run, operator, context, policy, means -> facts; with ``means`` (an operator) also whether those would run
-    lock     holder                           -> seq, recovered
+    lock     holder                           -> seq, recovered, freeze (which lets this verb pass)
     resume   holder, seq, wait_s              -> seq, recovered, ending: what became of this run's switch
     offer    manifest, target, host_needs     -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
@@ -18,7 +18,11 @@ says that no switch is open on this host. Between them go events and heartbeats.
     confirm | return                          -> settled
     probe    operator                         -> live
     verify   releases                         -> differences
-    prune    keep                             -> pruned
+    prune    keep, free, unit                 -> pruned, kept
+    pin      releases, pinned                 -> changed
+    freeze   reason, until, for_s             -> frozen
+    thaw                                      -> was
+    log      number                           -> records
     empty    (a ROOT for proof only)          -> emptied
     unlock                                    -> unlocked
 
@@ -38,29 +42,18 @@ from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import parse_release_id, sha256
 
-from . import (
-    activate,
-    facts,
-    hooks,
-    marker,
-    migrations,
-    prune,
-    readiness,
-    recovery,
-    resume,
-    seal,
-    stage,
-    sudo,
-    switch,
-)
+from . import activate, facts, freeze, hooks, journal, log, marker, recovery, resume, seal, stage, sudo, switch, upkeep
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
 from .history import RunPast, fold
 from .hooks import Context
 from .journal import Journal, NewerFormat
 from .layout import Layout
-from .lock import Busy
+from .lock import Busy, address
 from .marker import NotARelease
+from .migrations import answer as answer_about_migrations
+from .migrations import record as record_migrations
+from .readiness import answer as answer_readiness
 from .session import Policy, Session, StepFailed, advice
 from .store import WrongContent, hash_file
 
@@ -102,9 +95,10 @@ class Conversation:
             "return": self._return,
             "probe": self._probe,
             "verify": self._verify,
-            "prune": self._prune,
+            "log": self._log,
             "empty": self._empty,
             "unlock": self._unlock,
+            **dict.fromkeys(upkeep.REQUESTS, self._upkeep),
         }
 
     def run(self) -> None:
@@ -133,8 +127,8 @@ class Conversation:
             answer.update(self._requests[op](request))
         except StepFailed as failure:
             answer.update(ok=False, error=dict(failure.to_json(), kind="failed"))
-        except Busy as busy:
-            answer.update(ok=False, error={"kind": "locked", "holder": busy.holder})
+        except (Busy, freeze.Frozen) as held:
+            answer.update(ok=False, error=held.to_json())
         except activate.Stuck as stuck:
             error = {"kind": "stuck", "step": "return", "cause": str(stuck), "next": "", "log": stuck.log}
             answer.update(ok=False, error=error)
@@ -170,8 +164,9 @@ class Conversation:
         return {"facts": found}
 
     def _resume(self, request: Dict[str, Any]) -> Answer:
-        resume.take_lock(self._session, request["holder"], float(request["wait_s"]))
-        granted = self._granted(request["holder"], came_back_with=int(request["seq"]))
+        holder = dict(request["holder"], **address())
+        resume.take_lock(self._session, holder, float(request["wait_s"]))
+        granted = self._granted(holder, came_back_with=int(request["seq"]))
         past = fold(self._session.book.records).run(self._session.run)
         self._settled = past if past.outcome == "live" else None
         return dict(granted, ending=resume.ending(past))
@@ -186,8 +181,9 @@ class Conversation:
         if problems:
             raise StepFailed("lock", "; ".join(problems), "`fab check` prints what to do")
         session.layout.make()
-        session.lock.take(request["holder"])
-        return self._granted(request["holder"])
+        holder = dict(request["holder"], **address())
+        session.lock.take(holder)
+        return self._granted(holder)
 
     def _granted(self, holder: Dict[str, Any], came_back_with: Optional[int] = None) -> Answer:
         """Open the journal, refuse whom somebody overtook, recover from earlier runs; with the lock just taken."""
@@ -195,16 +191,23 @@ class Conversation:
         try:
             session.journal = Journal(session.layout.journal, session.run)
             history = fold(session.book.records)
+            frozen = freeze.standing(history)
+            refused = {}
             if came_back_with is not None:
                 resume.fence(history, session.run, came_back_with)
                 if history.stuck:
                     raise activate.Stuck(history.run(session.run).cause)
-            self._seq = session.book.append("lock", **holder)["seq"]
-            recovered = recovery.recover(session)
+            elif frozen and self._context.verb not in freeze.PASSES:
+                refused = {"refused": "frozen"}
+            self._seq = session.book.append("lock", **holder, **refused)["seq"]
+            recovered = recovery.recover(session)  # a freeze never keeps a host unsettled
+            if frozen and refused:
+                raise freeze.Frozen(frozen)
         except BaseException:
             self._let_go()
             raise
-        return {"seq": self._seq, "recovered": recovered, "facts": facts.facts(session.layout, but_run=session.run)}
+        told = facts.facts(session.layout, but_run=session.run)
+        return {"seq": self._seq, "recovered": recovered, "facts": told, "freeze": frozen}
 
     def _offer(self, request: Dict[str, Any]) -> Answer:
         self._locked()
@@ -249,17 +252,15 @@ class Conversation:
 
     def _ready(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        return readiness.answer(self._session, self._context, parse_release_id(request["release"]))
+        return answer_readiness(self._session, self._context, parse_release_id(request["release"]))
 
     def _migrations(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        return migrations.answer(self._session, self._context, parse_release_id(request["release"]), request)
+        return answer_about_migrations(self._session, self._context, parse_release_id(request["release"]), request)
 
     def _record(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        release = parse_release_id(request["release"]) if request["release"] else None
-        migrations.record(self._session, release, request["known"], request["unapplied"])
-        return {}
+        return record_migrations(self._session, request["release"], request["known"], request["unapplied"])
 
     def _hooks(self, request: Dict[str, Any]) -> Answer:
         self._locked()
@@ -320,9 +321,14 @@ class Conversation:
                 wrong[name] = [str(error)]
         return {"differences": wrong}
 
-    def _prune(self, request: Dict[str, Any]) -> Answer:
+    def _upkeep(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        return prune.prune(self._session, int(request["keep"]))
+        if self._live is not None:
+            raise NotNow("a switch is open")
+        return upkeep.REQUESTS[request["op"]](self._session, request)
+
+    def _log(self, request: Dict[str, Any]) -> Answer:
+        return {"records": log.told(journal.read(self._session.layout.journal), int(request["number"]))}
 
     def _empty(self, _request: Dict[str, Any]) -> Answer:
         self._locked()

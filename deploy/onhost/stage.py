@@ -52,12 +52,14 @@ def problems(
 def is_present(session: Session, manifest: Manifest) -> bool:
     """Whether the release is here and every byte of it is right. One that rotted is swept, to be staged again.
 
-    Raises StepFailed where the one that rotted is live: nothing may be taken from under a running service.
+    Raises StepFailed where the one that rotted is live: nothing may be taken from under a running service; and where
+    another one has the same id.
     """
     release = manifest.release_id
     is_live = session.layout.link_target(session.layout.current) == release
     if not marker.is_complete(session.layout, release) and not is_live:
         return False
+    _refuse_namesake(session, manifest)
     _, wrong = readiness.intact(session, release)
     weak = "" if wrong else _too_weak(session, manifest)
     if not wrong and not weak:
@@ -69,6 +71,21 @@ def is_present(session: Session, manifest: Manifest) -> bool:
         session.book.append("swept", release=release, cause="; ".join(wrong) or weak)
         remove_tree(session.layout.release(release))
     return False
+
+
+def _refuse_namesake(session: Session, manifest: Manifest) -> None:
+    """An id holds 8 digits of the manifest's digest: whoever makes 100,000 manifests has two with one id."""
+    try:
+        here = marker.read(session.layout, manifest.release_id).manifest
+    except marker.NotARelease:
+        return
+    if here.digest != manifest.digest:
+        cause = "another release is here under the same id %s: its manifest has sha256 %s, this one's %s" % (
+            manifest.release_id,
+            here.digest,
+            manifest.digest,
+        )
+        raise StepFailed("verify", cause, "this does not happen by chance: ask who made the tag, and make a new one")
 
 
 def _too_weak(session: Session, manifest: Manifest) -> str:

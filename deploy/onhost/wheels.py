@@ -25,7 +25,7 @@ from .session import Session, StepFailed
 from .store import hash_file
 
 FORMAT = 1
-_MARKER = "wheel.json"
+MARKER = "wheel.json"
 
 
 class Wheel(NamedTuple):
@@ -76,7 +76,7 @@ def to_build(session: Session, target: Target) -> List[Sha256]:
     kept = session.layout.wheels
     keys = wheel_keys(target).items()
     sdists = [(digest, key) for digest, key in keys if target.packages[digest].kind == "sdist"]
-    return [digest for digest, key in sdists if not (kept / key / _MARKER).exists()]
+    return [digest for digest, key in sdists if not (kept / key / MARKER).exists()]
 
 
 class Wheels:
@@ -135,7 +135,7 @@ class Wheels:
     def _kept(self, digest: Sha256) -> Wheel | None:
         folder = self._session.layout.wheels / self._keys[digest]
         try:
-            about: Dict[str, Any] = read_json(folder / _MARKER)
+            about: Dict[str, Any] = read_json(folder / MARKER)
             path = folder / str(about["name"])
             with open(path, "rb") as file:
                 accepted = about["sealed"] == "kernel" or self._session.policy.accept_seal == "pip"
@@ -202,7 +202,7 @@ class Wheels:
         write_durably(path, data, 0o444)
         about = {"format": FORMAT, "name": made.name, "sha256": digest, "archive": package.sha256}
         about["sealed"] = self._sealer.strength
-        write_durably(folder / _MARKER, canonical(dict(about, attempts=list(attempts))), 0o444)
+        write_durably(folder / MARKER, canonical(dict(about, attempts=list(attempts))), 0o444)
         os.replace(folder, final)
         return Wheel(final / made.name, made.name, digest, self._sealer.strength, attempts)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.errors import DeployError
-from deploy.report import closures, tables, words
+from deploy.report import closures, tables, timeline, trusted, words
 from deploy.report.sinks import is_terminal
 from deploy.report.text import escape
 from deploy.report.text import hosts as hosts_in_words
@@ -27,6 +27,11 @@ def show_status(answer: Mapping[str, Any], *, json: bool) -> None:
 def show_releases(answer: Mapping[str, Any], *, json: bool) -> None:
     """Print the releases on each host, newest first."""
     _show("releases", answer, tables.RELEASES_COLUMNS, tables.releases_rows(answer), json=json)
+
+
+def show_log(answer: Mapping[str, Any], *, number: int, json: bool) -> None:
+    """Print what happened on the hosts, oldest first."""
+    _show("log", answer, timeline.COLUMNS, timeline.rows(answer, number), json=json)
 
 
 def show_licences(found: Sequence[Licence], of: str, *, json: bool) -> None:
@@ -74,6 +79,36 @@ def show_stopped(hosts: Sequence[Mapping[str, Any]]) -> None:
     print(f"stopped {hosts_in_words([str(host.get('name')) for host in hosts])}")
 
 
+def show_trust(answer: Mapping[str, Any], *, json: bool) -> None:
+    """Print who may sign, and whose tags would be taken."""
+    if json:
+        _document(answer)
+        return
+    for columns, rows in trusted.sections(answer):
+        _table(columns, rows, [""])
+    for line in trusted.trust_remarks(answer):
+        print(line)
+
+
+def show_signer(answer: Mapping[str, Any], *, json: bool) -> None:
+    """Print which signer was added, and what remains to be done."""
+    if json:
+        _document(answer)
+        return
+    print("\n".join(trusted.added_lines(answer)))
+
+
+def show_host_keys(answer: Mapping[str, Any], *, json: bool) -> None:
+    """Print the keys that hosts showed."""
+    if json:
+        _document(answer)
+        return
+    names = [str(host["host"]) for host in answer["hosts"]] + list(answer["local"])
+    where = words.line_of_run("hosts.scan", None, str(answer["stage"]), names)
+    print(f"{where} | {words.exit_word(int(answer['exit_code']))}")
+    _table(trusted.KEY_COLUMNS, trusted.key_rows(answer), trusted.key_remarks(answer))
+
+
 def show_error(error: DeployError) -> None:
     """Print an expected error on stderr: what is true now, why, every problem, the next command."""
     _complain("\n".join(words.describe_error(error)))
@@ -101,6 +136,8 @@ def _show(
         return
     where = words.line_of_run(verb, None, str(answer.get("stage")), tables.host_names(answer))
     print(f"{where} | {words.exit_word(int(answer['exit_code']))}")
+    for line in tables.freezes(answer):
+        print(line)
     _table(columns, rows, tables.remarks(answer))
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from deploy.fleet.holders import freeze_in_words, lock_in_words
 from deploy.report.text import COMMAND_LIMIT, escape, lines, moment
 
 STATUS_COLUMNS = ("HOST", "LIVE", "PROOF", "PREVIOUS", "BY", "WHEN", "SEAL")
-RELEASES_COLUMNS = ("HOST", "", "TAG", "RELEASE", "STATE", "BAD", "COMMIT", "BY", "WHEN")
+RELEASES_COLUMNS = ("HOST", "", "TAG", "RELEASE", "STATE", "BAD", "PIN", "COMMIT", "BY", "WHEN")
 SANDBOX_COLUMNS = ("HOST", "SSH", "LIVE", "URL", "ROOT")
 MARK = "->"
 """Stands before the live release."""
@@ -33,9 +33,9 @@ def releases_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
         live = _release(host.get("current"))
         name = _text(host.get("host"))
         if not host.get("reachable", True):
-            rows.append((name, "", "unreachable", *[""] * 6))
+            rows.append((name, "", "unreachable", *[""] * 7))
         elif not known:
-            rows.append((name, "", "none", *[""] * 6))
+            rows.append((name, "", "none", *[""] * 7))
         for release in sorted(known, key=lambda one: int(one.get("seq") or 0), reverse=True):
             rows.append(
                 (
@@ -45,6 +45,7 @@ def releases_rows(answer: Mapping[str, Any]) -> list[tuple[str, ...]]:
                     _release(release),
                     _text(release.get("state")),
                     "bad" if release.get("bad") else "",
+                    _pinned_by(release.get("pinned")),
                     _text(release.get("commit"))[:10],
                     _text(release.get("by")),
                     moment(release.get("deployed_at")),
@@ -67,6 +68,17 @@ def sandbox_rows(hosts: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     ]
 
 
+def freezes(answer: Mapping[str, Any]) -> list[str]:
+    """Which hosts are frozen, by whom and why, and how that ends: what stands above everything else."""
+    by_freeze: dict[str, list[str]] = {}
+    for host in _hosts(answer):
+        if host.get("freeze"):
+            by_freeze.setdefault(escape(freeze_in_words(host["freeze"])), []).append(_text(host.get("host")))
+    told = [f"{', '.join(names)}: {words}" for words, names in by_freeze.items()]
+    stage = f" --stage {_text(answer.get('stage'))}" if answer.get("stage") else ""
+    return told + [f"next: fab thaw{stage}  # ends the freeze"] * bool(told)
+
+
 def remarks(answer: Mapping[str, Any]) -> list[str]:
     """What a person should look at: unreachable hosts, locks held, recovery that is due, notes; a line each."""
     told: list[str] = []
@@ -78,7 +90,7 @@ def remarks(answer: Mapping[str, Any]) -> list[str]:
         if host.get("next_step"):
             told += [f"{name}: next: {line}" for line in lines(str(host["next_step"]), width=COMMAND_LIMIT)]
         if host.get("lock"):
-            told.append(f"{name}: locked, {_lock(host['lock'])}")
+            told.append(f"{name}: locked, {escape(lock_in_words(host['lock']))}")
         if host.get("lease"):
             told.append(f"{name}: {_lease(host['lease'])}")
         if host.get("pending"):
@@ -144,15 +156,8 @@ def _release(value: object) -> str:
     return _text(value)
 
 
-def _lock(value: object) -> str:
-    if isinstance(value, Mapping):
-        held = cast("Mapping[str, Any]", value)
-        since = held.get("since")
-        when = (
-            time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(since)) if isinstance(since, int | float) else ""
-        )
-        return f"{_text(held.get('by') or 'somebody')} runs {_text(held.get('verb') or 'something')}{when}"
-    return _text(value)
+def _pinned_by(pinned: object) -> str:
+    return _text(cast("Mapping[str, Any]", pinned).get("by")) or "pinned" if isinstance(pinned, Mapping) else ""
 
 
 def _hosts(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

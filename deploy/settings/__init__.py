@@ -5,8 +5,11 @@ from deploy.settings.declared import OperatorSettings
 from deploy.settings.operator import operator_of
 from deploy.settings.release import ReleaseSettings, release_from_text, release_of
 from deploy.settings.stage import Deadlines, HostSettings, Stage, resolve_stage, stage_name
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
+from deploy.settings.trust import Trust
 
 __all__ = [
+    "ALL_AT_ONCE",
     "Command",
     "Deadlines",
     "Health",
@@ -14,6 +17,8 @@ __all__ = [
     "OperatorSettings",
     "ReleaseSettings",
     "Stage",
+    "Strategy",
+    "Trust",
     "operator_of",
     "release_from_text",
     "release_of",

@@ -8,6 +8,8 @@ from typing import Any
 
 from deploy.errors import Refused
 from deploy.settings.commands import Command, overlay_health
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
+from deploy.settings.trust import Trust
 
 SANDBOX = "sandbox"
 
@@ -51,9 +53,9 @@ class Declared:
     layer: Layer
     groups: Mapping[str, Layer]
     hosts: Mapping[str, Layer]
-    tags: str
-    allowed_signers: str | None
+    trust: Trust
     wait_s: float
+    waves: Strategy = ALL_AT_ONCE
     migrations: str = "refuse"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deploy.settings.commands import command_of, health_part
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
@@ -13,6 +14,8 @@ from deploy.settings.roots import root_problems
 from deploy.settings.schema import DEADLINE_KEYS
 from deploy.settings.section import NAME, USER, Section, did_you_mean, plain
 from deploy.settings.stage import anchored_store, check_stage
+from deploy.settings.strategy import strategy_of, strategy_part
+from deploy.settings.trust import Trust, trust_part
 from deploy.settings.yaml_text import BadYaml, load
 
 _WORD = r"[A-Za-z0-9_./+][A-Za-z0-9_./+-]*"
@@ -84,9 +87,9 @@ def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer],
         layer=wide.under(layers[stage]) if stage else wide,
         groups=of("group"),
         hosts=of("host"),
-        tags=own.tags or app.tags or "any",
-        allowed_signers=own.allowed_signers or app.allowed_signers,
+        trust=Trust(**{**app.trust, **own.trust}),
         wait_s=wait_s or 0.0,
+        waves=strategy_of(app.waves, own.waves),
         migrations=own.migrations or app.migrations or "refuse",
     )
 
@@ -95,17 +98,17 @@ def _declared(name: str, places: Sequence[Place], layers: Mapping[Place, Layer],
 class _Fleet:
     """What app and stage level say of a whole fleet."""
 
-    tags: str | None = None
-    allowed_signers: str | None = None
+    trust: Mapping[str, Any] = field(default_factory=dict[str, Any])
     wait_s: float | None = None
+    waves: Mapping[str, Any] = field(default_factory=dict[str, Any])
     migrations: str | None = None
 
 
 def _fleet(section: Section) -> _Fleet:
     return _Fleet(
-        section.choice("tags", ("any", "annotated", "signed")),
-        section.text("allowed_signers", says="a path"),
+        trust_part(section),
         section.seconds("wait_s", zero=True),
+        strategy_part(section.section("waves")),
         section.choice("migrations", ("refuse", "warn", "allow")),
     )
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
-from deploy.settings.schema import COMMAND_KEYS, DEADLINE_KEYS, HEALTH_KEYS, HOOK_KEYS, KEYS, SHARED_KEYS, Scope
+from deploy.settings.schema import (
+    COMMAND_KEYS,
+    DEADLINE_KEYS,
+    HEALTH_KEYS,
+    HOOK_KEYS,
+    KEYS,
+    SHARED_KEYS,
+    WAVE_KEYS,
+    Scope,
+)
 from deploy.wire.commands import POINTS
 
 PAGE = "docs/reference/settings.md"
@@ -23,6 +32,9 @@ _AFTER_HOOKS = f"""Points: {_POINTS}.
 A point holds one COMMAND or a list of them. A COMMAND is text for `/bin/sh -c`, a list (program and arguments), or a
 mapping with the keys below. In a list of commands an argument list is itself a list:
 `prepare: [[python, manage.py, check], "make assets"]`. An empty point takes a wider level's commands away.
+"""
+_BEFORE_WAVES = """How they go: [roll out in waves](../how-to/roll-out-in-waves.md). A stage's keys are laid over the
+app's one by one.
 """
 _STAGE_RULE = """\\* The sandbox is the default only while no other stage is declared. With others declared and no
 `default_stage`, a command that names no stage is refused and lists them. The hosts of `sandbox` come from
@@ -43,6 +55,7 @@ def page() -> str:
     parts += [
         _section("`health`", HEALTH_KEYS),
         _section("`deadlines`", DEADLINE_KEYS),
+        _section("`waves`", WAVE_KEYS, _BEFORE_WAVES),
         _section("`shared`", SHARED_KEYS),
     ]
     return "\n".join(parts)

@@ -56,7 +56,11 @@ KEYS: tuple[Key, ...] = (
     Key("default_stage", "operator", APP, "stage name", "sandbox*", "The stage of a command that names none."),
     Key("stages", "operator", APP, "{NAME: stage}", "{}", "Named fleets; `sandbox` always exists."),
     Key("tags", "operator", STAGE, "any | annotated | signed", "any", "Which tags this stage accepts."),
-    Key("allowed_signers", "operator", STAGE, "path", "none", "ssh allowed-signers file for `tags: signed`."),
+    Key("allowed_signers", "operator", STAGE, "path", "none", "Whose SSH signatures count (ssh-keygen(1))."),
+    Key("revoked_signers", "operator", STAGE, "path", "none", "SSH keys that count no more: a KRL, or public keys."),
+    Key("gpg_keys", "operator", STAGE, "path or list", "none", "Exported public keys whose GPG signatures count."),
+    Key("signatures", "operator", STAGE, "1-5", "1", "How many different signers, where `tags` is signed."),
+    Key("repository_id", "operator", STAGE, "commit id or list", "none", "Root commit that a tag's history begins at."),
     Key(
         "migrations",
         "operator",
@@ -67,12 +71,13 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("vendor_store", "operator", APP, "folder or URL", "none", "Where archives lie that git does not hold."),
     Key("wait_s", "operator", STAGE, "seconds", "0", "How long to wait for a lock that somebody else holds."),
+    Key("waves", "operator", STAGE, "waves", "all at once", "Which part of the fleet a deploy switches at a time."),
     Key("root", "operator", ALL, "absolute path", "required", "ROOT on the host; releases live below it."),
     Key("restart", "operator", ALL, "COMMAND", "none", "Run after every switch, as deploy, in the release's src/."),
     Key("stop", "operator", ALL, "COMMAND", "none", "Run when a first release is withdrawn."),
     Key("health", "operator", ALL, "health", "none", "How a host proves that the release serves."),
     Key("keep", "operator", ALL, "count", "5", "How many good releases a host keeps."),
-    Key("known_hosts", "operator", ALL, "path or list", "ssh's own", "Files that hold the hosts' keys."),
+    Key("known_hosts", "operator", ALL, "path or list", "known_hosts, ssh's own", "Files that hold the hosts' keys."),
     Key("user", "operator", ALL, "user name", "ssh's own", "Who logs in on the host."),
     Key("port", "operator", ALL, "1-65535", "ssh's own", "The SSH port."),
     Key("identity", "operator", ALL, "path", "ssh's own", "The private key to log in with."),
@@ -128,6 +133,14 @@ DEADLINE_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("silence_s", "seconds", "20", "Without a heartbeat the line is dead."),
     ("step_s", "seconds", "1800", "One step on a host, builds included."),
     ("reconnect_s", "seconds", "60", "A host whose line is lost after its switch is asked again for so long."),
+)
+WAVE_KEYS: tuple[tuple[str, str, str, str], ...] = (
+    ("canary", "count", "0", "So many hosts, the first of the stage, are a wave of their own before all others."),
+    ("batch", 'count or "25%"', "all the rest", "Hosts of each further wave; a part of all, rounded down, at least 1."),
+    ("pause_s", "seconds", "0", "Rest between two waves."),
+    ("soak_s", "seconds", "0", "Wait after each wave; then every host that has switched so far is asked again."),
+    ("max_failures", "count", "0", "So many hosts may fail and be left behind, on their own previous release."),
+    ("on", "list", "deploy", "deploy, rollback: which commands take waves; the others switch all hosts at once."),
 )
 SHARED_KEYS: tuple[tuple[str, str, str, str], ...] = (
     ("dirs", "list of paths", "[]", "Folders, relative to src/."),

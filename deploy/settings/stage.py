@@ -12,9 +12,13 @@ from deploy.settings.commands import Command, Health, health_of
 from deploy.settings.declared import SANDBOX, Declared, Layer, OperatorSettings, refused
 from deploy.settings.sandbox_hosts import sandbox_layers
 from deploy.settings.section import did_you_mean
+from deploy.settings.strategy import ALL_AT_ONCE, Strategy
+from deploy.settings.trust import Trust, trust_problems
 from deploy.wire import commands
 
 SSH_PORT = 22
+KNOWN_HOSTS = ("known_hosts", "~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+"""Where host keys are looked for, unless settings name files: the project's own (where it is there), then ssh's."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class HostSettings:
     user: str | None
     identity: str | None
     known_hosts: tuple[str, ...]
-    """Files with host keys; empty: ssh's own."""
+    """Files with host keys; a new one goes to the first."""
     groups: tuple[str, ...]
     root: str
     python: str
@@ -66,11 +70,11 @@ class Stage:
 
     name: str
     hosts: tuple[HostSettings, ...]
-    tags: str
-    allowed_signers: str | None
+    trust: Trust
     wait_s: float
     vendor_store: str = ""
     """An absolute folder, an address, or nothing."""
+    waves: Strategy = ALL_AT_ONCE
     migrations: str = "refuse"
     """What a rollback does across an applied migration that its target does not know: refuse, warn or allow."""
 
@@ -97,9 +101,9 @@ def resolve_stage(
     if problems:
         raise refused(f"stage {declared.name}", problems)
     chosen = _narrowed(declared.name, [_anchored(host, project) for host in found], hosts, groups)
-    signers = declared.allowed_signers and _absolute(declared.allowed_signers, project)
     store = anchored_store(settings.vendor_store, project)
-    return Stage(declared.name, chosen, declared.tags, signers, declared.wait_s, store, declared.migrations)
+    trust = declared.trust.anchored(project)
+    return Stage(declared.name, chosen, trust, declared.wait_s, store, declared.waves, declared.migrations)
 
 
 def anchored_store(store: str, project: Path) -> str:
@@ -137,9 +141,7 @@ def check_stage(settings: OperatorSettings, declared: Declared) -> list[str]:
     if not declared.hosts:
         problems.append(f"{path}.hosts: no hosts; a deploy to nobody is an error")
     _hosts(settings, declared, declared.hosts, problems)
-    if declared.tags == "signed" and not declared.allowed_signers:
-        problems.append(f"{path}.allowed_signers: required where tags is signed")
-    return problems
+    return problems + trust_problems(declared.trust, path)
 
 
 def _hosts(
@@ -180,7 +182,7 @@ def _host(settings: OperatorSettings, stage: str, name: str, layer: Layer, probl
         port=layer.port,
         user=layer.user,
         identity=layer.identity,
-        known_hosts=layer.known_hosts or (),
+        known_hosts=layer.known_hosts or KNOWN_HOSTS,
         groups=layer.groups or (),
         root=layer.root or "",
         python=layer.python or (f"python{settings.python}" if settings.python else "python3"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +13,7 @@ from invoke.exceptions import Exit
 
 from deploy.errors import Refused
 from deploy.tasks.executor import fleet_task
+from deploy.tasks.operator import operator
 
 if TYPE_CHECKING:
     from deploy.events import Emit, RunEnded
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 # Imports of the pipeline, of rich and of the sandbox stand inside the tasks: `fab --list` must not pay for them.
 
-_STAGE = {
+STAGE = {
     "stage": "The stage, as fabric.yaml names it.",
     "hosts": "Only these hosts of the stage: a,b (also: fab -H a,b).",
 }
-_VERBOSE = {"verbose": "Show every step of every host."}
-_LINES = {"json": "One JSON object a line on stdout, for machines."}
-_DOCUMENT = {"json": "One JSON document on stdout, for machines."}
-_WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
+VERBOSE = {"verbose": "Show every step of every host."}
+LINES = {"json": "One JSON object a line on stdout, for machines."}
+DOCUMENT = {"json": "One JSON document on stdout, for machines."}
+WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
+SKIP = {"skip_unreachable": "Go on without hosts that cannot be reached; the exit code is then not 0."}
 
 
 @fleet_task(
@@ -36,10 +37,11 @@ _WAIT = {"wait": "Seconds to wait for a lock that somebody else holds."}
     help={
         "tag": "The git tag; default: the tag on HEAD.",
         "restage": "Accept that the tag now has another content than the release on the hosts.",
-        **_STAGE,
-        **_WAIT,
-        **_LINES,
-        **_VERBOSE,
+        **STAGE,
+        **SKIP,
+        **WAIT,
+        **LINES,
+        **VERBOSE,
     },
 )
 def deploy(
@@ -50,6 +52,7 @@ def deploy(
     wait: int = 0,
     *,
     restage: bool = False,
+    skip_unreachable: bool = False,
     json: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -58,7 +61,9 @@ def deploy(
 
     request = request_for(c, stage, hosts)
     run_and_leave(
-        lambda emit: pipeline.deploy(request, tag, emit, restage=restage, wait_s=_wait_s(wait)),
+        lambda emit: pipeline.deploy(
+            request, tag, emit, restage=restage, skip_unreachable=skip_unreachable, wait_s=wait_seconds(wait)
+        ),
         json=json,
         verbose=verbose,
     )
@@ -69,10 +74,11 @@ def deploy(
     help={
         "tag": "The git tag; default: each host's newest good release before the present one.",
         "allow-migrations": "Go back this once though the database has migrations that the target does not know.",
-        **_STAGE,
-        **_WAIT,
-        **_LINES,
-        **_VERBOSE,
+        **STAGE,
+        **SKIP,
+        **WAIT,
+        **LINES,
+        **VERBOSE,
     },
 )
 def rollback(
@@ -82,6 +88,7 @@ def rollback(
     hosts: str | None = None,
     wait: int = 0,
     *,
+    skip_unreachable: bool = False,
     allow_migrations: bool = False,
     json: bool = False,
     verbose: bool = False,
@@ -91,13 +98,20 @@ def rollback(
 
     request = request_for(c, stage, hosts)
     run_and_leave(
-        lambda emit: pipeline.rollback(request, tag, emit, wait_s=_wait_s(wait), allow_migrations=allow_migrations),
+        lambda emit: pipeline.rollback(
+            request,
+            tag,
+            emit,
+            skip_unreachable=skip_unreachable,
+            wait_s=wait_seconds(wait),
+            allow_migrations=allow_migrations,
+        ),
         json=json,
         verbose=verbose,
     )
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})
+@fleet_task(takes_hosts=True, help={**STAGE, **DOCUMENT, **VERBOSE})
 def status(
     c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
 ) -> None:
@@ -105,10 +119,10 @@ def status(
     from deploy import pipeline, report
 
     request = request_for(c, stage, hosts)
-    _show(lambda emit: pipeline.status(request, emit), report.show_status, json=json, verbose=verbose)
+    show_answer(lambda emit: pipeline.status(request, emit), report.show_status, json=json, verbose=verbose)
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_DOCUMENT, **_VERBOSE})
+@fleet_task(takes_hosts=True, help={**STAGE, **DOCUMENT, **VERBOSE})
 def releases(
     c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
 ) -> None:
@@ -116,10 +130,10 @@ def releases(
     from deploy import pipeline, report
 
     request = request_for(c, stage, hosts)
-    _show(lambda emit: pipeline.releases(request, emit), report.show_releases, json=json, verbose=verbose)
+    show_answer(lambda emit: pipeline.releases(request, emit), report.show_releases, json=json, verbose=verbose)
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_LINES, **_VERBOSE})
+@fleet_task(takes_hosts=True, help={**STAGE, **LINES, **VERBOSE})
 def check(
     c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
 ) -> None:
@@ -132,7 +146,7 @@ def check(
 
 @fleet_task(
     takes_hosts=True,
-    help={"tag": "The tag whose release to verify; default: the live one.", **_STAGE, **_LINES, **_VERBOSE},
+    help={"tag": "The tag whose release to verify; default: the live one.", **STAGE, **LINES, **VERBOSE},
 )
 def verify(
     c: Context,
@@ -150,17 +164,6 @@ def verify(
     run_and_leave(lambda emit: pipeline.verify(request, emit, tag=tag), json=json, verbose=verbose)
 
 
-@fleet_task(takes_hosts=True, help={**_STAGE, **_LINES, **_VERBOSE})
-def prune(
-    c: Context, stage: str | None = None, hosts: str | None = None, *, json: bool = False, verbose: bool = False
-) -> None:
-    """Delete releases beyond those to keep; never the live one, the one before it, or one possibly in use."""
-    from deploy import pipeline
-
-    request = request_for(c, stage, hosts)
-    run_and_leave(lambda emit: pipeline.prune(request, emit), json=json, verbose=verbose)
-
-
 def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
     """Gather what one run is asked: project, merged settings, stage, hosts, operator. Raises Refused."""
     from deploy import pipeline
@@ -170,12 +173,14 @@ def request_for(c: Context, stage: str | None, hosts: str | None) -> Request:
         raise Refused(
             "nothing was contacted: the list of hosts is empty", f"hosts given: {hosts!r}", "name hosts: --hosts a,b"
         )
+    asks = operator(os.environ)
     return pipeline.Request(
         project=project_of(c),
         settings=settings_of(c),
         stage=stage or _own(c).get("stage"),
         hosts=wanted,
-        operator=f"{_user()}@{socket.gethostname()}",
+        operator=asks.by,
+        job=asks.job,
         fabric_config=c.config,
         dry=bool(cast("Any", c.config).run.dry),
     )
@@ -209,14 +214,8 @@ def _plain(value: object) -> Any:
     return value
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name, as in some containers
-        return "unknown"
-
-
-def _wait_s(wait: int) -> float:
+def wait_seconds(wait: int) -> float:
+    """Take ``--wait``. Raises Refused."""
     if wait < 0:
         raise Refused("nothing was contacted", f"--wait {wait} is negative", "give seconds to wait, or leave it out")
     return float(wait)
@@ -231,13 +230,14 @@ def run_and_leave(call: Callable[[Emit], RunEnded], *, json: bool, verbose: bool
     _leave(ended.exit_code)
 
 
-def _show(
+def show_answer(
     call: Callable[[Emit], Mapping[str, Any]],
     show: Callable[..., None],
     *,
     json: bool,
     verbose: bool,
 ) -> None:
+    """Ask hosts, show the answer as a table or one JSON document, and end with its exit code."""
     from deploy import report
 
     with report.quiet_sink(verbose=verbose) as emit:

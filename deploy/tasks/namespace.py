@@ -11,7 +11,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from deploy.errors import DeployError
-from deploy.tasks import commands, sandbox, supply, vendor
+from deploy.tasks import commands, hosts, sandbox, supply, trust, upkeep, vendor
 from deploy.tasks.executor import StageTask
 from deploy.tasks.program import teach
 from deploy.tasks.stages import stage_names
@@ -29,8 +29,10 @@ def namespace(*own: Task[Any] | Collection) -> Collection:
     project = _project(fabfile)
     taught = teach()
     collection: Any = Collection(
-        *(task for task in vars(commands).values() if isinstance(task, Task)),
+        *(task for module in (commands, upkeep) for task in vars(module).values() if isinstance(task, Task)),
         Collection.from_module(sandbox, "sandbox"),
+        Collection.from_module(trust, "trust"),
+        Collection.from_module(hosts, "hosts"),
         _vendor(),
     )
     for item in own:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import subprocess
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from deploy.closure import lockfile
 from deploy.closure.model import Archive, Lock, LockTarget
 from deploy.wire.names import Sha256
+from tests.bundle.keys import Gpg, SshKey, ssh_key
 
 SETTINGS = 'deploy:\n  app: demo\n  python: "3.11"\n'
 
@@ -98,3 +101,29 @@ def project(make: Callable[[str], Project]) -> Project:
     made.write("app.py", "print('hello')\n")
     made.commit()
     return made
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Callable[[str], SshKey]:
+    """Give somebody's SSH key, made when it is first asked for."""
+    folder = tmp_path / "ssh-keys"
+    folder.mkdir()
+    made: dict[str, SshKey] = {}
+    return lambda name: made.get(name) or made.setdefault(name, ssh_key(folder, name))
+
+
+@pytest.fixture(scope="session")
+def gpg() -> Iterator[Gpg]:
+    """A GNUPGHOME to make keys in; its path is short, since gpg's agent makes a socket there."""
+    if shutil.which("gpg") is None:
+        pytest.skip("gpg is not here: install gnupg")
+    made = Gpg(Path(tempfile.mkdtemp(prefix="gpg-")))
+    yield made
+    made.close()
+    shutil.rmtree(made.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def carol(gpg: Gpg) -> str:
+    """The fingerprint of Carol's key."""
+    return gpg.make("carol")

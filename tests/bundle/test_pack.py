@@ -89,6 +89,20 @@ def test_the_same_tag_gives_the_same_release_in_every_clone(project: Any, tmp_pa
             assert bundle.manifest.release_id == first
 
 
+def test_a_tag_moved_before_packing_ships_what_was_resolved(project: Any) -> None:
+    """Line 29: neither the tag's new commit nor what is checked out gets into the bundle."""
+    project.tag("v1")
+    repository = Repository(project.folder)
+    resolved = repository.resolve("v1")
+    project.write("app.py", "print('later')\n")
+    project.commit()
+    project.git("tag", "-f", "-a", "-m", "moved", "v1")
+    with pack(repository, resolved) as bundle:
+        (app,) = [file for file in bundle.manifest.files if file.path == "app.py"]
+        assert bundle.manifest.commit == resolved.commit
+        assert bundle.read(app.sha256) == b"print('hello')\n"
+
+
 def test_attributes_and_the_work_tree_have_no_say(project: Any) -> None:
     """export-ignore, export-subst, eol, ident, filters, a dirty tree and untracked files leave the bytes alone."""
     project.git("config", "filter.shout.clean", "tr a-z A-Z")

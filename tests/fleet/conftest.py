@@ -22,10 +22,10 @@ from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
 from deploy.link.local import LocalPipe
-from deploy.link.pipe import Pipe
+from deploy.link.pipe import LinkLost, Pipe
 from deploy.onhost import history, journal
 from deploy.onhost.layout import Layout, remove_tree
-from deploy.settings import Command, Deadlines, Health, HostSettings, Stage
+from deploy.settings import ALL_AT_ONCE, Command, Deadlines, Health, HostSettings, Stage, Strategy, Trust
 from deploy.wire import framing
 from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
 from deploy.wire.names import Sha256
@@ -95,6 +95,25 @@ class CutPipe:
         self.inner.close()
 
 
+class AwayPipe:
+    """A host that nobody can reach."""
+
+    def open(self) -> None:
+        raise LinkLost("no route to host", "look at the host", reached=False)
+
+    def send(self, data: memoryview) -> int:
+        raise OSError
+
+    def receive(self, size: int) -> bytes:
+        raise OSError
+
+    def ending(self) -> tuple[int | None, str]:
+        return None, ""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
 class SlowPipe(LocalPipe):
     """A line that takes only so many bytes a second."""
 
@@ -115,6 +134,8 @@ class Fleet:
     names: tuple[str, ...]
     events: list[Event] = field(default_factory=list)
     keep: int = 5
+    away: set[str] = field(default_factory=set)
+    """Hosts that cannot be reached."""
     before_reopening: Callable[[str], None] | None = None
     """Called with the name of a host whose line was cut, before the run reaches it again; may raise LinkLost."""
     bytes_a_second: int = 0
@@ -144,10 +165,10 @@ class Fleet:
         (self.root(name) / "shared").mkdir(exist_ok=True)
         (self.root(name) / f"shared/ill-{tag}").touch()
 
-    def stage(self, names: tuple[str, ...] = (), **other: Any) -> Stage:
+    def stage(self, names: tuple[str, ...] = (), waves: Strategy = ALL_AT_ONCE, **other: Any) -> Stage:
         """The operator's settings."""
         hosts = tuple(replace(self._host(name), **other) for name in names or self.names)
-        return Stage("test", hosts, "any", None, 0.0)
+        return Stage("test", hosts, Trust(), 0.0, waves=waves)
 
     def _host(self, name: str) -> HostSettings:
         health = Health(command=Command(WELL, 30.0), successes=1, timeout_s=0.3, interval_s=0.05)
@@ -164,6 +185,8 @@ class Fleet:
         to_cut = dict(cuts or {})
 
         def open_pipe(host: HostSettings, line: str) -> Pipe:
+            if host.name in self.away:
+                return AwayPipe()
             if host.name in to_cut:
                 return CutPipe(LocalPipe(line), to_cut.pop(host.name))
             if self.before_reopening and host.name in (cuts or {}):
@@ -176,10 +199,16 @@ class Fleet:
         )  # fmt: skip
 
     def deploy(
-        self, bundle: Bundle, *, cuts: dict[str, Cut] | None = None, stage: Stage | None = None, wait_s: float = 0
+        self,
+        bundle: Bundle,
+        *,
+        cuts: dict[str, Cut] | None = None,
+        stage: Stage | None = None,
+        wait_s: float = 0,
+        **other: Any,
     ) -> RunEnded:
         """Deploy as the pipeline does, from the bundle on."""
-        run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag)
+        run = self.run("deploy", stage or self.stage(), cuts, tag=bundle.manifest.tag, **other)
         return run.guard(lambda phases: pipeline._deploy(run, phases, bundle, restage=False, wait_s=wait_s))  # type: ignore[arg-type]
 
     def rollback(
@@ -232,6 +261,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, bundle: Callable[..., Bundle
 @pytest.fixture
 def fleet(hosts: Fleet, bundle: Callable[..., Bundle]) -> Fleet:
     """Those hosts with v1 live and well on all of them, whatever the test before did."""
+    hosts.away.clear()
     for path in hosts.folder.glob("*/shared/ill-*"):
         path.unlink()
     if None in hosts.current().values():

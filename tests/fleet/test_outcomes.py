@@ -35,7 +35,7 @@ def test_every_combination_has_the_gravest_code_that_fits(count: int) -> None:
             assert found is ExitCode.MIXED, words
         elif Outcome.RETURNED in said:
             assert found is ExitCode.RETURNED, words
-        elif Outcome.LOCKED in said:
+        elif said & {Outcome.LOCKED, Outcome.FROZEN}:
             assert found is ExitCode.LOCKED, words
         else:
             assert found is ExitCode.FAILED, words

@@ -48,25 +48,32 @@ def test_old_releases_go_with_what_only_they_needed(fleet: Callable[..., Fleet])
     assert again.code == 0, again.text
 
 
-def test_a_release_that_somebody_runs_from_is_kept_and_named(fleet: Callable[..., Fleet]) -> None:
-    """A process of the old release keeps it from being deleted, and the operator is told."""
+@pytest.mark.parametrize("whose", ["deploy", "app"])
+def test_line_46_a_release_that_somebody_runs_from_is_kept_and_named(fleet: Callable[..., Fleet], whose: str) -> None:
+    """A process of an old release keeps it, also one that only its own user may look into; pid and program are told."""
     made = fleet("web-1", serve=False)
     (host,) = made.hosts
     made.configure(keep=1)
     made.project.release("v1")
     made.deploy("v1")
+    account = host.account if whose == "deploy" else host.ground.accounts.app
     python = host.root / "current/venv/bin/python"
     worker = subprocess.Popen(
         [python, "-c", "import time; time.sleep(600)"],
         cwd=(host.root / "current/src").resolve(),
-        **host.account.as_child,
+        **account.as_child,
     )
     try:
         for number in (2, 3, 4):
             made.project.release(f"v{number}")
             ended = made.deploy(f"v{number}")
         assert "v1" in tags(host)
-        assert any("still in use" in record.get("text", "") for record in ended.records)
+        told = [record["text"] for record in ended.records if "still in use" in record.get("text", "")]
+        assert any(f"in use by pid {worker.pid} (python" in text and account.name in text for text in told), told
+        pruned = made.fab("prune")
+        assert pruned.code == 0
+        (told,) = [line for line in pruned.end["hosts"][0]["detail"].splitlines() if line.startswith("kept v1-")]
+        assert f"in use by pid {worker.pid} (python" in told
     finally:
         worker.kill()
         worker.wait()

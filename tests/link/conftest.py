@@ -90,12 +90,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         pytest.skip(f"{SSHD} is not here: install openssh-server")
     folder = tmp_path_factory.mktemp("sshd")
     keygen(folder / "hostkey")
+    for kind in ("ecdsa", "rsa"):
+        keygen(folder / f"hostkey_{kind}", kind)
     keygen(folder / "id")
     made = Server(folder, free_port())
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     lines = [
         f"ListenAddress {ADDRESS}:{made.port}", f"HostKey {folder / 'hostkey'}",
+        f"HostKey {folder / 'hostkey_ecdsa'}", f"HostKey {folder / 'hostkey_rsa'}",
         f"AuthorizedKeysFile {folder / 'id'}.pub", "StrictModes no", "UsePAM no", "PidFile none", "UseDNS no",
         "PermitRootLogin prohibit-password",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ import paramiko
 import pytest
 from paramiko.hostkeys import HostKeys
 
-from deploy.link.known_hosts import RefusedKey, load_known_hosts
+from deploy.link.known_hosts import RefusedKey, file_that_knows, load_known_hosts
 
 ONE, TWO = (paramiko.ECDSAKey.generate() for _ in range(2))
 
@@ -92,6 +92,24 @@ def test_a_certificate_authority_is_no_host_key(tmp_path: Path) -> None:
     """Paramiko cannot check certificates; taking the authority's key for a host's would trust the wrong thing."""
     client = load(tmp_path / "known_hosts", line("web-1", ONE, "@cert-authority "))
     assert not knows(client, "web-1")
+
+
+def test_a_pattern_is_no_host(tmp_path: Path) -> None:
+    """Paramiko matches no wildcards: such a line vouches for nobody, neither does one that leaves names out."""
+    client = load(tmp_path / "known_hosts", line("*.example.org,!db.example.org"), line("web-1", TWO))
+    assert not knows(client, "web-9.example.org")
+    assert not knows(client, "db.example.org")
+    assert knows(client, "web-1", TWO)
+
+
+def test_the_file_that_knows_a_host_is_found(tmp_path: Path) -> None:
+    """The first of several, hashed names included; revoked keys are known of nobody."""
+    files = [str(tmp_path / name) for name in ("absent", "revoked", "hashed", "plain")]
+    (tmp_path / "revoked").write_text(line("web-1") + "\n" + line("*", ONE, "@revoked ") + "\n")
+    (tmp_path / "hashed").write_text(line(HostKeys.hash_host("web-1"), TWO) + "\n")
+    (tmp_path / "plain").write_text(line("web-1") + "\n")
+    assert file_that_knows("web-1", files) == files[2]
+    assert file_that_knows("web-2", files) == ""
 
 
 def test_a_missing_file_knows_nobody(tmp_path: Path) -> None:

@@ -204,6 +204,30 @@ def test_noise_without_end_is_cut() -> None:
     assert f"wrote {lines.NOISE_CAP_BYTES} bytes before" in lost(far)
 
 
+def test_events_without_end_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endless data: a host that tells events for ever instead of answering fills neither memory nor log."""
+    monkeypatch.setattr(lines, "ANSWER_CAP_BYTES", 1 << 20)
+    event = framing.pack(framing.JSON, b'{"t":"event","step":"' + b"x" * 10_000 + b'"}')
+
+    def far(end: FarEnd) -> None:
+        end.greet()
+        for _ in range(2):
+            end.request()
+            for _ in range(80):
+                end.say(event)
+            end.answer()
+        for _ in range(80):
+            end.say(event)
+        wait(end)
+
+    line = Line(FarEnd(far), silence_s=5)
+    line.greet(PROGRAM)
+    for _ in range(2):  # what was answered does not count
+        ask(line)
+    with pytest.raises(LinkLost, match="wrote more than 1048576 bytes without an answer"):
+        ask(line)
+
+
 def test_silence_while_waiting_for_an_answer_is_a_loss() -> None:
     """Heartbeats stop: the machine froze, or a firewall forgot the connection."""
 

@@ -34,6 +34,8 @@ while sys.stdin.buffer.read(65536):
 """
 """Answers the greeting and then only beats, for as long as it is sent something."""
 ENDS_WITHIN_S = 60.0
+ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIICvg2FioERN9wiyxmp1kbKl68TXQDruQXUr+PqRZkhp"
+"""Somebody's public key."""
 
 
 def small(pipe: SshPipe) -> SshPipe:
@@ -118,8 +120,8 @@ def jumping(*hops: str) -> Config:
 
 def test_every_hop_has_deadlines() -> None:
     """Not the last one only."""
-    connection = ssh._connection(Address("127.0.0.9", connect_s=3, auth_s=4), jumping("a@127.0.0.1", "b@127.0.0.2"))
-    hops = list(ssh._hops(connection))
+    connection = ssh.prepared(Address("127.0.0.9", connect_s=3, auth_s=4), jumping("a@127.0.0.1", "b@127.0.0.2"))
+    hops = list(ssh.hops(connection))
     assert {hop.host for hop in hops} == {"127.0.0.9", "127.0.0.2", "127.0.0.1"}
     for hop in hops:
         assert hop.connect_timeout == 3
@@ -148,6 +150,32 @@ def test_a_host_that_is_down_is_tried_by_hand_with_the_stages_own_words(tmp_path
     assert lost.value.next_step.partition("  #")[0] == (
         f"ssh -p {port} -i '{key}' -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts deploy@127.0.0.1"
     )
+
+
+def test_a_connection_that_is_refused_leaves_nothing_open(server: Any, tmp_path: Path) -> None:
+    """Unknown key, changed key, nobody let in: each would hold one of sshd's few places until its grace time ends."""
+    before = set(threading.enumerate())
+    good = server.address(server.port)
+    (tmp_path / "changed").write_text(f"[{good.host}]:{server.port} ssh-ed25519 {ED25519}\n")
+    for refused, says in (
+        (replace(good, known_hosts=(str(tmp_path / "nobody"),)), "is not known"),
+        (replace(good, known_hosts=(str(tmp_path / "changed"),)), "has CHANGED"),
+        (replace(good, user="nobody-of-this-name"), "was not let in"),
+    ):
+        with pytest.raises(LinkLost, match=says):
+            connect(refused, "true")
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_changed_key_is_told_with_the_line_that_holds_the_old_one(server: Any, tmp_path: Path) -> None:
+    """By the name of that line, port included, and in the file of several that has it."""
+    files = (tmp_path / "absent", tmp_path / "a file")
+    files[1].write_text(f"[127.0.0.1]:{server.port} ssh-ed25519 {ED25519}\n")
+    with pytest.raises(LinkLost) as lost:
+        connect(replace(server.address(server.port), known_hosts=tuple(map(str, files))), "true")
+    assert lost.value.next_step.endswith(f"ssh-keygen -R '[127.0.0.1]:{server.port}' -f '{files[1]}'")
 
 
 class Mute(paramiko.ServerInterface):

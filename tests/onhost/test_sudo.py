@@ -23,7 +23,7 @@ ONHOST = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from deploy.onhost import hooks, processes, prune, recovery, sudo
+from deploy.onhost import hooks, processes, recovery, sudo, usage
 from deploy.onhost.history import fold
 from deploy.onhost.channel import Channel
 from deploy.onhost.children import Command, environment, become_subreaper
@@ -46,7 +46,7 @@ try:
     elif do == "use":
         for release, up_s in (("v1-00000001", -2.0), ("v2-00000002", -1.0), ("v3-00000003", float(script))):
             session.book.append("switched", to=release, boot=processes.boot_id(), up_s=up_s)
-        told = sorted(prune.in_use(layout, fold(session.book.records)))
+        told = sorted(usage.in_use(layout, fold(session.book.records)))
     else:
         configured = hooks.Configured(["/bin/sh", "-c", script], "before_activate", float(deadline_s), app)
         words, _, _ = hooks._as_user(configured, {})
@@ -167,7 +167,8 @@ def test_recovery_awaits_another_users_migration(ground: Ground, seconds: int) -
         ("worker", True, ["v2-00000002", "v3-00000003"]),
         ("worker", False, []),
         ("{root}/current/venv/bin/python", False, ["v2-00000002", "v3-00000003"]),
-        ("{root}/releases/v1-00000001/venv/bin/python", True, ["v1-00000001"]),
+        ("{root}/releases/v1-00000001/venv/bin/python", True, ["v1-00000001", "v2-00000002", "v3-00000003"]),
+        ("{root}/releases/v1-00000001/venv/bin/python", False, ["v1-00000001", "v2-00000002", "v3-00000003"]),
     ],
 )
 def test_a_process_that_cannot_be_read_keeps_what_it_may_run_from(

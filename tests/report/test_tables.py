@@ -10,13 +10,14 @@ import pytest
 from deploy import report
 
 
-def _release(tag: str, seq: int, state: str, *, bad: bool = False) -> dict[str, Any]:
+def _release(tag: str, seq: int, state: str, *, bad: bool = False, pinned: str = "") -> dict[str, Any]:
     return {
         "release": f"{tag}-aaaaaaaa",
         "tag": tag,
         "commit": "0123456789abcdef",
         "state": state,
         "bad": bad,
+        "pinned": {"by": pinned, "since": "2026-11-23T08:30:00+00:00"} if pinned else None,
         "seq": seq,
         "deployed_at": "2026-11-23T08:30:00+00:00",
         "by": "ann@bastion",
@@ -25,7 +26,11 @@ def _release(tag: str, seq: int, state: str, *, bad: bool = False) -> dict[str, 
     }
 
 
-OLD, NEW, BROKEN = _release("v9", 3, "RETIRED"), _release("v10", 7, "ACTIVE"), _release("v11", 5, "RETIRED", bad=True)
+OLD, NEW, BROKEN = (
+    _release("v9", 3, "RETIRED", pinned="bob"),
+    _release("v10", 7, "ACTIVE"),
+    _release("v11", 5, "RETIRED", bad=True),
+)
 ANSWER: dict[str, Any] = {
     "format": 1,
     "stage": "production",
@@ -39,7 +44,14 @@ ANSWER: dict[str, Any] = {
             "current": NEW,
             "previous": OLD,
             "releases": [BROKEN, NEW, OLD],
-            "lock": {"by": "bob@laptop", "verb": "deploy", "run": "5f"},
+            "lock": {
+                "by": "bob@laptop",
+                "verb": "deploy",
+                "run": "5f",
+                "tag": "v10",
+                "from": "192.0.2.7",
+                "held_s": 150.2,
+            },
             "pending": "unconfirmed: v10",
             "live": "proven by the unit's cgroup",
             "notes": ["a release of another program: x\x1b[2J"],
@@ -66,12 +78,12 @@ def test_releases_newest_first_by_sequence(capsys: pytest.CaptureFixture[str]) -
     report.show_releases(ANSWER, json=False)
     assert capsys.readouterr().out == (
         "releases | stage production | 2 hosts: web-1, web-2 | MIXED (exit 4)\n"
-        "HOST       TAG          RELEASE       STATE    BAD  COMMIT      BY           WHEN\n"
-        "web-1  ->  v10          v10-aaaaaaaa  ACTIVE        0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
-        "web-1      v11          v11-aaaaaaaa  RETIRED  bad  0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
-        "web-1      v9           v9-aaaaaaaa   RETIRED       0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
+        "HOST       TAG          RELEASE       STATE    BAD  PIN  COMMIT      BY           WHEN\n"
+        "web-1  ->  v10          v10-aaaaaaaa  ACTIVE             0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
+        "web-1      v11          v11-aaaaaaaa  RETIRED  bad       0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
+        "web-1      v9           v9-aaaaaaaa   RETIRED       bob  0123456789  ann@bastion  2026-11-23 08:30 UTC\n"
         "web-2      unreachable\n"
-        "web-1: locked, bob@laptop runs deploy\n"
+        "web-1: locked, bob@laptop runs deploy of v10 from 192.0.2.7, for 2 min\n"
         "web-1: pending: unconfirmed: v10\n"
         "web-1: note: a release of another program: x\\x1b[2J\n"
         "web-2: unreachable: connect: refused\n"
@@ -139,6 +151,19 @@ def test_hosts_that_differ_are_named_with_what_makes_them_one(capsys: pytest.Cap
     hosts[0]["lock"] = {"by": "ann", "verb": "deploy"}
     report.show_status(answer, json=False)
     assert "differ" not in capsys.readouterr().out
+
+
+def test_a_freeze_stands_above_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who, why, since, until, and how it ends, told once for hosts that share it; what it says cannot act."""
+    freeze = {"by": "ann@laptop", "reason": "audit\x1b[2J", "since": "2026-11-23T08:00:00+00:00", "until": None}
+    frozen = {"web-1": freeze, "web-2": freeze, "web-3": None}
+    hosts = [{"host": name, "reachable": True, "releases": [], "freeze": one} for name, one in frozen.items()]
+    for show in (report.show_status, report.show_releases):
+        show({"stage": "production", "exit_code": 0, "hosts": hosts}, json=False)
+        assert capsys.readouterr().out.splitlines()[1:3] == [
+            "web-1, web-2: frozen by ann@laptop since 2026-11-23 08:00 UTC, until somebody thaws it: audit\\x1b[2J",
+            "next: fab thaw --stage production  # ends the freeze",
+        ]
 
 
 def test_a_next_command_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import yaml
 from fabric import Config
 
 from deploy.errors import ExitCode, Refused
-from deploy.settings import HostSettings, Stage, operator, operator_of, resolve_stage
+from deploy.settings import HostSettings, Stage, Trust, operator, operator_of, resolve_stage
 from deploy.settings.operator import vendor_store
 from deploy.settings.roots import root_problems
 
@@ -44,8 +44,9 @@ def test_a_list_of_names_is_a_fleet_with_defaults() -> None:
     first = stage.hosts[0]
     assert (first.address, first.port, first.user, first.identity) == ("a.example.org", None, None, None)
     assert (first.python, first.keep, first.local, first.accept_seal) == ("python3.12", 5, False, "kernel")
-    assert (first.restart, first.health, first.known_hosts) == (None, None, ())
-    assert (stage.tags, stage.wait_s) == ("any", 0.0)
+    assert (first.restart, first.health) == (None, None)
+    assert first.known_hosts == ("/project/known_hosts", f"{Path.home()}/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+    assert (stage.trust, stage.wait_s) == (Trust(), 0.0)
 
 
 def test_narrower_levels_win() -> None:
@@ -186,7 +187,7 @@ stages.production.hosts.web-2.root: '/' belongs to the system; name a folder of 
 stages.production.requirements: belongs to the release scope (the tag's own file), at level: app; not at stage level
 stages.production.restart.timout_s: unknown key; did you mean 'timeout_s'?
 stages.sandbox.hosts: the sandbox's hosts come from `fab sandbox.up`; name this stage otherwise
-stages.signed.allowed_signers: required where tags is signed
+stages.signed.allowed_signers: required where tags is signed (or gpg_keys): a file that `fab trust.add` writes
 stages.staging.default_stage: belongs to the operator scope (control machine), at level: app; not at stage level
 stages.staging.hosts.a.root: required, here or at a wider level: an absolute path such as /srv/NAME
 stages.staging.hosts.b.root: required, here or at a wider level: an absolute path such as /srv/NAME

@@ -15,6 +15,9 @@ import pytest
 from fabric.main import make_program
 
 import deploy
+from tests.bundle.conftest import carol, gpg
+
+__all__ = ["carol", "gpg"]
 
 FABFILE = '''"""Deploys shop."""
 from deploy.tasks import namespace

@@ -74,6 +74,13 @@ def test_hosts_narrow_the_fleet(shop: Path, fab_program: Fab, words: list[str]) 
         ("production deploy:v9", "no tag v9"),
         ("production deploy", "tag"),
         ("production deploy --wait -5", "--wait -5 is negative"),
+        ("production prune --free much", "'much' is no amount of space"),
+        ("production freeze audit --for 2x", "'2x' is no time span"),
+        ("production freeze audit --until tomorrow", "'tomorrow' is no moment"),
+        ("production freeze audit --until 2020-01-01T08:00", "2020-01-01T08:00 is past"),
+        ("production freeze audit --until 2099-01-01T08:00 --for 2h", "--until and --for"),
+        ("production log -n 0", "-n 0"),
+        ("production pin:v1 --wait -1", "--wait -1 is negative"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_host(shop: Path, fab: Fab, line: str, words: str) -> None:
@@ -96,6 +103,44 @@ def test_a_rollback_with_nowhere_to_go_fails_on_every_host(shop: Path, fab_progr
     assert ended.lines[0] == where
     assert ended.lines[-1].startswith(f"{where} | FAILED (exit 1) | ")
     assert [line[:9] for line in ended.lines if line.startswith("  - ")] == ["  - web-1", "  - web-2"]
+
+
+@pytest.mark.parametrize("words", [["pin"], ["unpin"], ["freeze"]])
+def test_a_pin_needs_its_tag_and_a_freeze_its_reason(shop: Path, fab: Fab, words: list[str]) -> None:
+    """Nothing is guessed: exit 2."""
+    ended = fab("production", *words)
+    assert (ended.code, ended.out) == (2, "")
+    assert "did not receive" in ended.err
+    assert fab("production", "freeze", " \x1b ").code == 2
+
+
+@pytest.mark.parametrize("words", [["pin:v1"], ["pin", "v1"], ["unpin", "--tag", "v1"]])
+def test_a_tag_that_no_host_has_is_not_pinned(shop: Path, fab_program: Fab, words: list[str]) -> None:
+    """Every form of a tag is read; each host says what it has."""
+    ended = fab_program("production", *words)
+    assert ended.code == 1, ended.err
+    assert "  - web-2: choose: v1 is not on this host; here are: none" in ended.lines
+
+
+def test_a_freeze_is_one_reason_whatever_signs_it_holds(shop: Path, fab_program: Fab) -> None:
+    """Commas, colons and the names of tasks are text; it is told by status, log and the next deploy, until thawed."""
+    reason = "deploy: 1, 2\x1b[2J and log"
+    ended = fab_program("production", "freeze", reason, "--for", "1d12h")
+    assert ended.code == 0, ended.err
+    assert "undo: fab thaw --stage production" in ended.lines
+    shown = fab_program("production", "status").lines[1]
+    assert shown.startswith("web-1, web-2: frozen by ")
+    assert shown.endswith(": deploy: 1, 2 [2J and log")
+    freeze = json.loads(fab_program("production", "status", "--json").out)["hosts"][0]["freeze"]
+    assert freeze["reason"] == "deploy: 1, 2 [2J and log"
+    assert fab_program("production", "prune").code == 5
+    assert fab_program("production", "thaw").code == 0
+    assert fab_program("production", "prune").code == 0
+    log = fab_program("production", "log", "-n", "4").lines
+    assert [line.split("  ")[-1] for line in log[2:]] == [
+        "prune refused: frozen", "thaw began", "thawed", "prune began",
+    ]  # fmt: skip
+    assert all("web-1, web-2" in line for line in log[2:])
 
 
 def test_events_as_json_lines(shop: Path, fab_program: Fab) -> None:

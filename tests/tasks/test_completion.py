@@ -34,6 +34,8 @@ def tagged(project: Path) -> Path:
     [
         ("fab rollback:v", ["rollback:v1.0", "rollback:v1.1"]),
         ("fab rollback : v", ["v1.0", "v1.1"]),
+        ("fab pin:v", ["pin:v1.0", "pin:v1.1"]),
+        ("fab unpin : v", ["v1.0", "v1.1"]),
         ("fab rollback :", ["v1.0", "v1.1"]),
         ("fab deploy --tag v", ["v1.0", "v1.1"]),
         ("fab production deploy --tag", ["v1.0", "v1.1"]),

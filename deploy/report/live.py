@@ -41,6 +41,8 @@ class Live:
         self._console = Console(file=out, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._verbose = verbose
         self._log = log
+        # rich's own lock is held while it asks for the table: so ours must be free whenever rich is called.
+        self._telling = threading.RLock()
         self._lock = threading.RLock()
         self._hosts: dict[str, _Host] = {}
         self._fleet = _Host("fleet")
@@ -55,8 +57,9 @@ class Live:
         )
 
     def __call__(self, event: Event) -> None:
-        with self._lock:
-            self._note(event)
+        with self._telling:
+            with self._lock:
+                self._note(event)
             told = closing(event, tuple(self._hosts), self._log) if isinstance(event, RunEnded) else self._kept(event)
             if isinstance(event, RunEnded):
                 self.close()

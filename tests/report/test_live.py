@@ -8,10 +8,14 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
+from io import StringIO
 from pathlib import Path
 
 import deploy
+from deploy.events import HostStep, RunStarted
+from deploy.report.live import Live
 
 SCRIPT = """
 import time
@@ -43,6 +47,34 @@ with report.sink(json=False, verbose=False) as emit:
     time.sleep(0.6)
     emit(Notice("vendor/: done"))
 """
+
+
+def test_telling_and_drawing_do_not_wait_for_each_other() -> None:
+    """The table is drawn by a thread of its own, and hosts are told of by theirs: neither may hold up the other."""
+    live = Live(StringIO(), verbose=True)
+    live._console.__dict__.update(_force_terminal=True, is_interactive=True)
+    hosts = tuple(f"web-{number}" for number in range(20))
+    live(RunStarted("deploy", "production", hosts))
+
+    def tell() -> None:
+        for _ in range(5):
+            for host in hosts:
+                live(HostStep(host, "build", "started"))
+                live(HostStep(host, "build", "done"))
+
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    deadline = time.monotonic() + 60
+    drawing = threading.Thread(target=_draw, args=(live, telling), daemon=True)
+    drawing.start()
+    telling.join(deadline - time.monotonic())
+    assert not telling.is_alive()
+    live.close()
+
+
+def _draw(live: Live, until: threading.Thread) -> None:
+    while until.is_alive():
+        live._live.refresh()
 
 
 def _on_a_terminal(tmp_path: Path, count: int, rows: int = 24, *, script: str = SCRIPT, **environment: str) -> str:

@@ -123,7 +123,7 @@ class World:
             mock.patch("deploy.fleet.fanout.ThreadPoolExecutor", self.pool),
             mock.patch("deploy.fleet.fanout.wait", self.run_tasks),
             mock.patch("deploy.fleet.fanout.time", self.clock),
-            mock.patch("deploy.fleet.phases.time", self.clock),
+            mock.patch("deploy.fleet.locking.time", self.clock),
             mock.patch("deploy.fleet.host.time", self.clock),
             mock.patch("deploy.fleet.run.time", self.clock),
         ):

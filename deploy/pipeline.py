@@ -1,7 +1,7 @@
 """The table of contents: what each command does, in order. Decides nothing that a part below could decide.
 
 deploy    check, pack -> connect, lock -> offer, send, stage everywhere -> gate -> activate in waves, confirm -> prune
-rollback  connect, lock -> find each host's target, verify it everywhere or stage it again -> gate -> activate, confirm
+rollback  connect, lock -> find each host's target, verify or stage it again -> gate -> activate in waves, confirm
 prove     check -> connect, lock -> offer, send, stage everywhere in a ROOT for proof -> empty it
 """
 
@@ -77,10 +77,12 @@ def deploy(
 ) -> RunEnded:
     """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
     stage = _stage(request)
-    repository, resolved = _resolved(request, stage, tag, emit)
+    repository, resolved, signers = _resolved(request, stage, tag)
     emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
+    if signers:
+        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(signers)}"))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
         named = {"tag": resolved.tag, "release": bundle.manifest.release_id}
         run = _run("deploy", request, stage, emit, skip_unreachable=skip_unreachable, **named)
@@ -93,8 +95,8 @@ def rollback(
     emit: Emit,
     *,
     skip_unreachable: bool = False,
-    allow_migrations: bool = False,
     wait_s: float = 0,
+    allow_migrations: bool = False,
 ) -> RunEnded:
     """Point every host back at an earlier release; needs nothing but SSH. None: each host's newest good one before.
 
@@ -108,7 +110,7 @@ def rollback(
 
     @contextmanager
     def pack_again(lost: str) -> Generator[Bundle, None, None]:
-        repository, resolved = _resolved(request, stage, lost, emit)
+        repository, resolved, _ = _resolved(request, stage, lost)
         with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
             yield bundle
 
@@ -253,14 +255,11 @@ def _stage(request: Request) -> Stage:
     return resolve_stage(request.operator_settings(), request.stage, project=request.project, hosts=request.hosts)
 
 
-def _resolved(request: Request, stage: Stage, tag: str | None, emit: Emit) -> tuple[Repository, ResolvedTag]:
+def _resolved(request: Request, stage: Stage, tag: str | None) -> tuple[Repository, ResolvedTag, tuple[str, ...]]:
     """Find the tag (None: the one on HEAD) and hold it against what the stage accepts. Raises Refused."""
     repository = Repository(request.project)
     resolved = repository.resolve(tag or repository.tag_on_head())
-    signers = accept(repository, resolved, stage.trust)
-    if signers:
-        emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(map(str, signers))}"))
-    return repository, resolved
+    return repository, resolved, tuple(map(str, accept(repository, resolved, stage.trust)))
 
 
 def _run(verb: str, request: Request, stage: Stage, emit: Emit, **named: Any) -> FleetRun:

@@ -85,7 +85,9 @@ def _known(phases: Phases, releases: Mapping[str, str], ready: Answers, emit: Em
     for name, answer in ready.items():
         if answer["migrations"]["known"] is not None:
             known.setdefault(releases[name], answer["migrations"]["known"])
-    asked = {releases[host.name]: host.name for host in phases.hosts if releases[host.name] not in known}.values()
+    unknown = [host for host in phases.hosts if releases[host.name] not in known]
+    listing = _asked(unknown, {host.name: ready[host.name]["settings"] for host in unknown}, each=True)
+    asked = {releases[name]: name for name in listing}.values()
     if asked and any(answer["migrations"]["applied"] for answer in ready.values()):
         answers = phases.everywhere(
             POINT, lambda host: host.migrations(releases[host.name], None if host.name in asked else ())
@@ -140,13 +142,15 @@ def _undo(hosts: Sequence[Host], asked: Mapping[str, Sequence[str]], answers: An
     return {name: own if name in asked or not every else every for name, own in lines.items()}
 
 
-def _asked(hosts: Sequence[Host], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Which commands each host runs: its own, and those ``once`` for the fleet that no host before it has."""
+def _asked(
+    hosts: Sequence[Host], settings: Mapping[str, Mapping[str, Any]], *, each: bool = False
+) -> dict[str, list[str]]:
+    """Which commands each host runs: its own, and those ``once`` for the fleet that no host before has, or ``each``."""
     asked: dict[str, list[str]] = {}
     taken: set[str] = set()
     for host in hosts:
         found = commands.hooks_of(settings[host.name], POINT, host.run.verb, host.settings.levels)
-        mine = [hook.text for hook in found if not hook.once or hook.text not in taken]
+        mine = [hook.text for hook in found if each or not hook.once or hook.text not in taken]
         taken.update(hook.text for hook in found if hook.once)
         if mine:
             asked[host.name] = mine

@@ -62,9 +62,12 @@ def ask(
 
 
 def record(
-    session: Session, release: Optional[ReleaseId], known: Optional[Sequence[str]], unapplied: Sequence[str]
-) -> None:
-    """Write down what was heard, shortly: the names where no release before knew the same, and what changed."""
+    session: Session, release: Optional[str], known: Optional[Sequence[str]], unapplied: Sequence[str]
+) -> Dict[str, Any]:
+    """Write down what was heard, shortly: the names where no release before knew the same, and what changed.
+
+    There is nothing to answer.
+    """
     history = fold(session.book.records)
     news: Dict[str, Any] = {"unapplied": [name for name in unapplied if name in history.applied]}
     if release and known is not None:
@@ -72,6 +75,7 @@ def record(
         news.update({"release": release, **({"as": same[0]} if same else {"known": list(known)})})
     if news["unapplied"] or "release" in news:
         session.book.append("migrations", **news)
+    return {}
 
 
 def undo(session: Session, context: Context, names: Sequence[str], target: Sequence[str]) -> List[str]:

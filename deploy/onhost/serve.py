@@ -41,24 +41,7 @@ from deploy.wire import manifest as manifests
 from deploy.wire.manifest import Manifest, Target
 from deploy.wire.names import parse_release_id
 
-from . import (
-    activate,
-    facts,
-    freeze,
-    hooks,
-    journal,
-    log,
-    marker,
-    migrations,
-    readiness,
-    recovery,
-    resume,
-    seal,
-    stage,
-    sudo,
-    switch,
-    upkeep,
-)
+from . import activate, facts, freeze, hooks, journal, log, marker, recovery, resume, seal, stage, sudo, switch, upkeep
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
 from .history import RunPast, fold
@@ -67,6 +50,9 @@ from .journal import Journal, NewerFormat
 from .layout import Layout
 from .lock import Busy, address
 from .marker import NotARelease
+from .migrations import answer as answer_about_migrations
+from .migrations import record as record_migrations
+from .readiness import answer as answer_readiness
 from .receiving import Receiving
 from .session import Policy, Session, StepFailed
 from .store import hash_file
@@ -253,17 +239,15 @@ class Conversation:
 
     def _ready(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        return readiness.answer(self._session, self._context, parse_release_id(request["release"]))
+        return answer_readiness(self._session, self._context, parse_release_id(request["release"]))
 
     def _migrations(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        return migrations.answer(self._session, self._context, parse_release_id(request["release"]), request)
+        return answer_about_migrations(self._session, self._context, parse_release_id(request["release"]), request)
 
     def _record(self, request: Dict[str, Any]) -> Answer:
         self._locked()
-        release = parse_release_id(request["release"]) if request["release"] else None
-        migrations.record(self._session, release, request["known"], request["unapplied"])
-        return {}
+        return record_migrations(self._session, request["release"], request["known"], request["unapplied"])
 
     def _hooks(self, request: Dict[str, Any]) -> Answer:
         self._locked()

@@ -102,8 +102,9 @@ class ModelHost:
             "python": "3.11.2", "platform": "linux_x86_64", "user": "deploy", "uid": 1000, "clock": 0.0, "format": 1,
             "problems": list(self.problems), "free_bytes": 1 << 40, "free_inodes": 1 << 20, "env_keys": [],
             "current": self.current, "previous": None, "releases": self._rows(past),
-            "freeze": None, "gone": history.gone(past, self.current, complete),  # type: ignore[arg-type]
+            "freeze": None,
             "rollback_candidates": history.rollback_candidates(past, self.current, complete),  # type: ignore[arg-type]
+            "gone": history.gone(past, self.current, complete),  # type: ignore[arg-type]
             "pending": [action.why for action in self.pending] + unknown,
             "unknown_hooks": [list(key) for key in past.unknown_hooks],
             "lease": facts._lease(past), "last_run": facts._last_run(past, but_run),
@@ -281,13 +282,15 @@ class Conversation:
         return {"facts": {}}
 
     def _ready(self, request: Mapping[str, Any]) -> Answer:
-        recorded = {"migrations": {"known": None, "current": None, "applied": []}}
+        nothing = {"known": None, "current": None, "applied": []}
         if request["release"] not in self.host.releases:
-            problem = {"cause": f"{request['release']} is not a complete release", "next": "", "mends": True, "log": []}
-            return {"problems": [problem], **recorded}
+            cause = f"{request['release']} is not a complete release"
+            return {"problems": [{"cause": cause, "next": "", "mends": True, "log": []}], "migrations": nothing}
         manifest = self.host.releases[request["release"]]
-        about = {"settings": dict(manifest.settings), "tag": manifest.tag, "commit": manifest.commit}
-        return {"problems": [], **about, **recorded}
+        settings = dict(manifest.settings)
+        return {
+            "problems": [], "settings": settings, "tag": manifest.tag, "commit": manifest.commit, "migrations": nothing,
+        }  # fmt: skip
 
     def _hooks(self, request: Mapping[str, Any]) -> Answer:
         self._locked()
@@ -318,7 +321,8 @@ class Conversation:
         if release in self.host.rotten:
             self.host.fired["refused before the switch"] += 1
             raise Failed("verify", f"{release} is not as it was staged: altered: src/app.py")
-        self._ready(request)
+        if release not in self.host.releases:
+            raise Failed("verify", f"{release} is not a complete release")
         came_from = self.host.current
         self.host.append(self.run, "switch", to=release, verb=request["verb"], **{"from": came_from})
         self._die("switch")

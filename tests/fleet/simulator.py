@@ -342,10 +342,10 @@ def rollback(world: World, stage: Stage, tag: str | None) -> RunEnded:
     """Roll back as the pipeline does, where there is no repository."""
     run = run_of(world, "rollback", stage, tag=tag)
 
-    def pack_again(lost: str) -> NoReturn:
+    def no_repository(lost: str) -> NoReturn:
         raise Refused("No host was contacted.", f"there is no tag {lost} here", "fetch it")
 
-    return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0, pack_again=pack_again))
+    return run.guard(lambda phases: pipeline._rollback(run, phases, tag, wait_s=0, pack_again=no_repository))
 
 
 def status(world: World, stage: Stage) -> dict[str, Any]:

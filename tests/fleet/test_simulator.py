@@ -130,6 +130,9 @@ class Talk:
             found["error"] = {key: answer["error"].get(key) for key in ("kind", "step", "switched", "current")}
         if "failure" in answer:
             found["failed at"] = answer["failure"]["step"]
+        if "migrations" in answer:  # of `ready`
+            found["mends"] = [problem["mends"] for problem in answer["problems"]]
+            found["migrations"] = answer["migrations"]
         if "ending" in answer:
             found["ending"] = {key: answer["ending"][key] for key in ("outcome", "release", "from")}
         if "recovered" in answer:
@@ -181,8 +184,8 @@ def test_a_model_host_answers_as_the_real_program_does(twins: Twins, bundle: Mak
     busy = twins.begin("other")
     assert busy.ask("lock", holder={"by": "ann", "run": "other", "verb": "deploy"})["error"]["kind"] == "locked"
     busy.close()
-    assert not talk.ask("ready", release="v7-00000000")["ok"]
-    assert talk.ask("ready", release=two)["ok"]
+    assert talk.ask("ready", release="v7-00000000")["mends"] == [True]
+    assert talk.ask("ready", release=two)["mends"] == []
     told = {"release": two, "verb": "deploy"}
     assert talk.ask("hooks", point="before_activate", once=["true"], **told)["ok"]
     assert talk.ask("hooks", point="before_activate", once=None, **told)["ok"]

@@ -70,7 +70,8 @@ def check_lock_and_journal():
         pass
     else:
         raise AssertionError("two hold the lock")
-    assert (holder_of(layout.lock) or {})["by"] == "selfcheck"
+    holder = holder_of(layout.lock)
+    assert (holder or {})["by"] == "selfcheck", holder
     book = journal.Journal(layout.journal, "run")
     book.append("switch", to=ONE, verb="deploy", **{"from": None})
     book.append("switched", to=ONE)

@@ -73,9 +73,16 @@ class Journal:
         self.reserve()
 
     def append(self, what: str, **fields: Any) -> Record:
-        """Write one record durably and return it. Raises OSError where even the reserved space is gone."""
+        """Write one record durably and return it. Raises OSError where even the reserved space is gone.
+
+        What could not be made durable is not taken for written, though a later reader may find it.
+        """
         record = self.note(what, **fields)
-        os.fsync(self._fd)
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            self.records.remove(record)
+            raise
         return record
 
     def note(self, what: str, **fields: Any) -> Record:

@@ -261,6 +261,8 @@ class Conversation:
 
     def _activate(self, request: Dict[str, Any]) -> Answer:
         self._locked()
+        if self._live is not None:
+            raise NotNow("a switch is open")
         context = self._context.doing(request["verb"])
         outcome = activate.activate(self._session, context, parse_release_id(request["release"]), request["operator"])
         self._live = outcome if outcome["outcome"] == "live" else None
@@ -349,8 +351,8 @@ class Conversation:
         if self._live is not None:
             try:
                 activate.settle(self._session, "the line was lost: %s" % why)
-            except activate.Stuck:
-                pass  # journalled; `status` shows it
+            except (activate.Stuck, OSError):
+                pass  # journalled, if only as open; `status` shows it, and the next command goes on from there
         self._let_go()
 
 

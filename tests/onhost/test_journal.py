@@ -168,3 +168,21 @@ def test_a_full_disk_still_takes_what_a_rollback_writes(small_disk: Path) -> Non
     for number in range(20):
         book.append("switch", to="v1-01234567", number=number, operator={"health": "x" * 2000})
     assert len(read(path)) == 20
+
+
+def test_what_could_not_be_made_durable_is_not_taken_for_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed fsync is never retried into success: this run goes on as if it had not said it; the next number is new."""
+    journal = Journal(tmp_path / "journal.jsonl", "run-1")
+
+    def failing(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.append("confirmed", release="v1-00000000")
+    assert journal.records == []
+    assert journal.append("lock")["seq"] == 2
+    journal.close()

@@ -173,7 +173,7 @@ def test_a_full_disk_still_takes_what_a_rollback_writes(small_disk: Path) -> Non
 def test_what_could_not_be_made_durable_is_not_taken_for_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failed fsync is never retried into success: this run goes on as if it had not said it; the next number is new."""
+    """A failed fsync is never retried into success: this run goes on as if it had not said it, under a new number."""
     journal = Journal(tmp_path / "journal.jsonl", "run-1")
 
     def failing(_: int) -> None:

@@ -208,8 +208,8 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     manifest = bundle.manifest
     release = manifest.release_id
     run.connect(phases)
+    phases.lock(wait_s)  # what a host has of this tag is only true under its lock
     targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
-    phases.lock(wait_s)
     offers = phases.everywhere(
         "offer", lambda host: preflight.offered(host, manifest, targets[host.name], bundle.host_needs)
     )
@@ -230,10 +230,12 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
 def _rollback(run: FleetRun, phases: Phases, tag: str | None, *, wait_s: float, pack_again: readiness.Pack) -> RunEnded:
     run.connect(phases)
     phases.lock(wait_s)
-    staying = preflight.not_reached(phases.hosts) if tag is None else set[str]()
+    staying = preflight.staying(phases.hosts) if tag is None else set[str]()
+    if tag is None and not staying and run.is_partial:
+        phases.everywhere("choose", preflight.refuse_unclear)
     targets = readiness.targets(phases, tag, staying)
     for name in sorted(staying):
-        run.emit(Notice(f"stays on {targets[name]}: the run that is undone never made another one live here", name))
+        run.emit(Notice(f"stays on {targets[name]}: what was cut off left it where the others go", name))
     for host in phases.hosts:
         rows = [*host.facts["releases"], *host.facts["gone"]]
         if any(row["release"] == targets[host.name] and row["bad"] for row in rows):

@@ -127,17 +127,21 @@ class Activation:
         return found
 
     def _refuse_unknown(self) -> None:
-        """Raise Stopped before any wave where the host would refuse a ``once`` hook after the last one."""
-        point = "after_activate"
-        for host, mine in self._assigned(point, self._hosts):
-            unknown: list[list[str]] = host.facts.get("unknown_hooks") or []
-            for hook in mine:
-                if not hook.idempotent and [point, hook.text[:300]] in unknown:
-                    cause = f"{point} hook `{hook.text}` was cut off in an earlier run: its outcome is unknown"
-                    failed = HostOutcome(host.name, Outcome.FAILED, host.serves, point, cause, MEND_HOOK)
-                    self._ended[host.name] = failed
-        if self._ended:
-            raise self._stopped(point)
+        """Raise Stopped before any wave where a ``once`` hook was cut off on any host, whichever it falls to now."""
+        unknown: dict[tuple[str, str], Host] = {}
+        for host in self._hosts:
+            keys: Sequence[Sequence[str]] = host.facts.get("unknown_hooks") or []
+            unknown.update({(key[0], key[1]): host for key in keys})
+        for point in ("before_activate", "after_activate"):
+            for _, mine in self._assigned(point, self._hosts):
+                for hook in mine:
+                    host = unknown.get((point, hook.text[:300]))
+                    if host and not hook.idempotent:
+                        cause = f"{point} hook `{hook.text}` was cut off in an earlier run: its outcome is unknown"
+                        failed = HostOutcome(host.name, Outcome.FAILED, host.serves, point, cause, MEND_HOOK)
+                        self._ended[host.name] = failed
+            if self._ended:
+                raise self._stopped(point)
 
     def _own(self, point: str, hosts: Sequence[Host]) -> list[Host]:
         """Run the hosts' own hooks on those that have any; gives the hosts that may go on."""

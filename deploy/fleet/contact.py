@@ -113,7 +113,7 @@ class Contact:
                 self._open()
                 answer = self.hello(None)
                 if answer.get("ok"):
-                    answer = self.ask("resume", holder=self.holder(), seq=self.seq, wait_s=self._settles_s())
+                    answer = self.ask("resume", holder=self.holder(), seq=self.seq)
                 break
             except LinkLost:
                 self._closed.wait(0.5 + random.random())  # noqa: S311 - jitter, not a secret
@@ -138,13 +138,6 @@ class Contact:
         if self._closed.is_set():
             raise LinkLost("closed", reached=False)
         self._line.greet(self._run.program)
-
-    def _settles_s(self) -> float:
-        """How long a host may take to notice the silence, bring the release up, and bring the one before up again."""
-        settings = self._settings
-        restart_s = settings.restart.timeout_s if settings.restart else 0.0
-        health_s = settings.health.timeout_s if settings.health else 0.0
-        return settings.deadlines.silence_s + 2 * (restart_s + health_s) + 30
 
     def _tell(self, state: StepState, detail: str, began: float) -> None:
         self._emit(HostStep(self._settings.name, "reconnect", state, detail, time.monotonic() - began))

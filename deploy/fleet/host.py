@@ -272,6 +272,8 @@ class Host:
             return answer
         error: dict[str, Any] = answer["error"]
         kind = error["kind"]
+        if self.facts and "current" in error:
+            self.facts["current"] = error["current"]  # taking the lock may have settled what an earlier run left
         if kind == "locked":
             locked = self._locked(error.get("holder") or {})
             raise HostFailed(self._overtaken(locked.cause) if self.may_have_switched else locked)

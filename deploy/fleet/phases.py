@@ -75,11 +75,12 @@ class Phases:
             results = locking.take_all(
                 self.hosts, self._fanout.each, self._emit, wait_s, stopping=lambda: self._fanout.stopping
             )
+            for name, granted in results.given.items():  # also where others refused: it was done all the same
+                for found in granted["recovered"]:
+                    self._emit(Notice(f"recovered from an earlier run: {_recovered(found)}", name))
             if results.failed or self._fanout.stopping:
                 raise self._stopped("lock", results.failed)
             for host in self.hosts:
-                for found in results.given[host.name]["recovered"]:
-                    self._emit(Notice(f"recovered from an earlier run: {_recovered(found)}", host.name))
                 freeze = results.given[host.name].get("freeze")
                 if freeze and host.run.verb == "rollback":  # thawing needs no remark
                     self._emit(Notice(f"{freeze_in_words(freeze)}; this goes on all the same", host.name))

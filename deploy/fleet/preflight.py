@@ -30,30 +30,63 @@ def target_for(host: Host, manifest: Manifest, *, restage: bool) -> int:
     locked = ", ".join(target.name for target in manifest.targets)
     cause = f"the host runs Python {python} on {platform}; the closure is locked for {locked}"
     next_step = f"install the locked Python there, or set `python:` of the host, or lock for {python}: fab vendor.lock"
-    raise _failed(host, "preflight", cause, next_step)
+    raise _failed_at(host, "preflight", cause, next_step)
 
 
 def offered(host: Host, manifest: Manifest, target: int, host_needs: Sequence[HostNeed]) -> list[Sha256]:
     """The digests the host lacks. Raises HostFailed with everything that stands in the way there."""
     answer = host.offer(manifest, target, [need.to_json() for need in host_needs if need.users])
     if answer["problems"]:
-        raise _failed(
+        raise _failed_at(
             host, "preflight", "; ".join(answer["problems"]), "mend it on the host, then run the same command again"
         )
     needed: list[Sha256] = answer["need"]
     if not set(needed) <= set(manifest.sizes):
-        raise _failed(host, "preflight", "the host asks for files that the release does not have", "look at the host")
+        raise _failed_at(host, "preflight", "it asks for files that the release does not have", "look at the host")
     return needed
 
 
-def not_reached(hosts: Sequence[Host]) -> set[str]:
-    """Hosts that a bare rollback leaves where they are: their last run made other hosts live and did not get to them.
+def staying(hosts: Sequence[Host]) -> set[str]:
+    """Hosts that a bare rollback leaves where they are: a run that is to be undone did not get to them.
 
-    They are on what was live before that run, which is where the others go back to.
+    A run that made some hosts live and not others was cut off, or left some behind. After a deploy those that it did
+    not get to stay: they are on what the others go back to. After a rollback those that it got to stay: it is finished.
     """
-    lasts: dict[str, Mapping[str, Any]] = {host.name: host.facts.get("last_run") or {} for host in hosts}
-    reached = {last["run"] for last in lasts.values() if last.get("outcome") == "live"}
-    return {name for name, last in lasts.items() if last.get("run") in reached and last["outcome"] != "live"}
+    made = {host.name: _made(host) for host in hosts}
+    live = {run["run"]: str(run["verb"]) for run in made.values() if run}
+    found: set[str] = set()
+    for host in hosts:
+        for run in _not_made(host):
+            if run["run"] not in live:
+                continue
+            if live[run["run"]] == "rollback":
+                found |= {name for name, own in made.items() if own and own["run"] == run["run"]}
+            else:
+                found.add(host.name)
+            break
+    return found
+
+
+def refuse_unclear(host: Host) -> None:
+    """Raise HostFailed where hosts that are not asked may be live on a run that did not get to this one."""
+    for run in _not_made(host)[:1]:
+        cause = f"{run['verb']} by {run['by']} did not become live here, and hosts that are not asked now may have it"
+        raise _failed_at(host, "choose", cause, f"fab rollback:TAG {host.run.where}  # names where to go")
+
+
+def _made(host: Host) -> Mapping[str, Any]:
+    """The run that made the present release live, as far as the host tells."""
+    return next((run for run in _runs(host) if run["outcome"] == "live"), dict[str, Any]())
+
+
+def _not_made(host: Host) -> list[Mapping[str, Any]]:
+    """The runs since then, newest first."""
+    return [run for run in _runs(host) if run["outcome"] != "live"]
+
+
+def _runs(host: Host) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = host.facts.get("runs") or []
+    return found
 
 
 def rollback_target(host: Host, tag: str | None, elsewhere: str | None = None) -> str:
@@ -71,7 +104,7 @@ def rollback_target(host: Host, tag: str | None, elsewhere: str | None = None) -
         marked = {True: " (bad: rolled away from, or returned)", False: ""}
         there = ", ".join(row["release"] + marked[bool(row["bad"])] for row in complete) or "none"
         cause = f"no good release was live before {host.current or 'now'}; releases here: {there}"
-        raise _failed(host, "choose", cause, f"fab rollback:TAG {host.run.where}  # names one of them")
+        raise _failed_at(host, "choose", cause, f"fab rollback:TAG {host.run.where}  # names one of them")
     of_tag = [row for row in complete if row["tag"] == tag]
     lived = [row for row in of_tag if row["state"] != "STAGED" or row.get("lived") or row["release"] == elsewhere]
     if lived:
@@ -80,7 +113,7 @@ def rollback_target(host: Host, tag: str | None, elsewhere: str | None = None) -
         return release
     if of_tag:
         cause = f"{of_tag[0]['release']} was staged here and never live: what a deploy runs before it did not run"
-        raise _failed(host, "choose", cause, f"fab deploy:{tag} {host.run.where}")
+        raise _failed_at(host, "choose", cause, f"fab deploy:{tag} {host.run.where}")
     known = [row["release"] for row in gone if row["tag"] == tag] + ([elsewhere] if elsewhere else [])
     if known:
         return str(known[0])
@@ -89,7 +122,7 @@ def rollback_target(host: Host, tag: str | None, elsewhere: str | None = None) -
     next_step = (
         f"fab rollback:TAG {host.run.where} with one of them; or, if git has it: fab deploy:{tag} {host.run.where}"
     )
-    raise _failed(host, "choose", f"{tag} is not on this host{meant}; here are: {there}", next_step)
+    raise _failed_at(host, "choose", f"{tag} is not on this host{meant}; here are: {there}", next_step)
 
 
 def releases_of(host: Host, tag: str) -> list[str]:
@@ -100,7 +133,7 @@ def releases_of(host: Host, tag: str) -> list[str]:
         there = ", ".join(sorted({row["tag"] for row in complete})) or "none"
         meant = did_you_mean(tag, [row["tag"] for row in complete])
         others = f"fab {host.run.verb}:{tag} --stage {host.run.stage} --hosts HOSTS  # those that have it"
-        raise _failed(host, "choose", f"{tag} is not on this host{meant}; here are: {there}", others)
+        raise _failed_at(host, "choose", f"{tag} is not on this host{meant}; here are: {there}", others)
     return found
 
 
@@ -161,15 +194,15 @@ def _same_tag(host: Host, manifest: Manifest, *, restage: bool) -> None:
         if row["commit"] and row["commit"] != manifest.commit:  # also of the same id, which has 8 digits of a digest
             was, now = row["commit"][:12], manifest.commit[:12]
             cause = f"{manifest.tag} was released here from commit {was}; it now names {now}"
-            raise _failed(host, "preflight", cause, "never move a released tag: make a new one and deploy that")
+            raise _failed_at(host, "preflight", cause, "never move a released tag: make a new one and deploy that")
         if row["release"] != manifest.release_id and not restage:
             cause = (
                 f"{row['release']} of the same commit is here with another content (settings, archives or library "
                 f"differ) than {manifest.release_id}"
             )
-            raise _failed(host, "preflight", cause, f"fab deploy:{manifest.tag} {host.run.where} --restage")
+            raise _failed_at(host, "preflight", cause, f"fab deploy:{manifest.tag} {host.run.where} --restage")
 
 
-def _failed(host: Host, step: str, cause: str, next_step: str) -> HostFailed:
+def _failed_at(host: Host, step: str, cause: str, next_step: str) -> HostFailed:
     serves = f"still serves {host.current}" if host.current else "nothing live, as before"
     return HostFailed(HostOutcome(host.name, Outcome.FAILED, serves, step, cause, next_step))

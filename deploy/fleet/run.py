@@ -49,12 +49,17 @@ class FleetRun:
         self.strategy = stage.waves if verb in stage.waves.on and not dry else ALL_AT_ONCE
         named = ",".join(host.name for host in stage.hosts)
         self.where = f"--stage {stage.name}" + (f" --hosts {named}" if narrowed else "")
-        self._dry, self._skip_unreachable = dry, skip_unreachable
+        self._dry, self._skip_unreachable, self._narrowed = dry, skip_unreachable, narrowed
         self._began = time.monotonic()
         self._open = open_pipe
         run_id = secrets.token_hex(8)
         self._run = Run(run_id, operator, verb, stage.name, self.where, *program, tag=tag or "", job=job)
         self.phases = Phases([Host(settings, self._run, emit) for settings in stage.hosts], emit)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether hosts of the stage are not asked: not named, or left out because they cannot be reached."""
+        return self._narrowed or bool(self.phases.skipped)
 
     def connect(self, phases: Phases, *, usable: bool = True) -> None:
         """Reach every host, list every one that cannot be used, tell of clocks that are off."""

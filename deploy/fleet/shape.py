@@ -123,7 +123,10 @@ _row = _like(
     "release",
     release=_release, tag=_text, commit=_or_none(_text), state=_text, bad=_flag, seq=_count, live_seq=_count,
     staged_at=_or_none(_time), live_at=_or_none(_time), by=_or_none(_text), sealed=_or_none(_text),
+    **{"pinned?": _or_none(_like("pin", by=_text, at=_time))},
 )  # fmt: skip
+_gone = _like("gone release", release=_release, tag=_text, bad=_flag, wanted=_flag, commit=_or_none(_text))
+_ran = _like("run", run=_text, verb=_text, by=_text, outcome=_text)
 _lease = _like("lease", release=_text, at=_time, run=_or_none(_text), by=_or_none(_text))
 _facts = _like(
     "facts",
@@ -132,17 +135,21 @@ _facts = _like(
         "current": _or_none(_release), "previous": _or_none(_release), "releases": _each(_row),
         "pending": _each(_text), "lock?": _or_none(_holder), "free_bytes?": _count, "free_inodes?": _or_none(_count),
         "machine_id?": _text, "rollback_candidates?": _each(_release), "lease?": _or_none(_lease), "landlock?": _count,
-        "freeze?": _or_none(_freeze),
+        "freeze?": _or_none(_freeze), "gone?": _each(_gone), "runs?": _each(_ran),
+        "unknown_hooks?": _each(_each(_text)),
     },
 )  # fmt: skip
 _failure = _like("failure", **{"step": _text, "cause": _text, "next?": _text, "log?": _each(_text)})
 _switched = {
     "outcome": _text, "release": _or_none(_release), "from": _or_none(_release), "failure?": _failure, "proof?": _text,
 }  # fmt: skip
+_ENDING: Mapping[str, Check] = {
+    "outcome": _text, "release": _or_none(_release), "from": _or_none(_release), "cause": _text, "proof": _text,
+}  # fmt: skip
 _ANSWERS: Mapping[str, Mapping[str, Check]] = {
     "hello": {"facts": _facts},
     "lock": {"facts": _facts, "seq?": _count},
-    "resume": {"facts": _facts, "seq": _count, "ending": _like("ending", outcome=_text)},
+    "resume": {"facts": _facts, "seq": _count, "ending": _like("ending", **_ENDING)},
     "offer": {"need": _each(_digest), "problems": _each(_text)},
     "activate": _switched,
     "return": _switched,

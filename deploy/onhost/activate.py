@@ -158,7 +158,7 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
 
 def _not_renewed(session: Session, release: ReleaseId, failure: StepFailed) -> Stuck:
     """Nothing was switched, so there is nothing to return to; its restart was tried: a person must say what runs."""
-    session.book.append("not-switched", release=release, cause=str(failure)[:1000])
+    session.book.append("not-switched", release=release, cause=str(failure)[:1000], stuck=True)
     return Stuck("%s is what `current` names, and it does not come up: %s" % (release, failure), failure.log)
 
 
@@ -173,6 +173,8 @@ def reopen(session: Session, past: RunPast) -> Dict[str, Any]:
     intent = {name: mine[-1].get(name) for name in ("to", "verb", "operator", "context", "from")}
     session.book.append("switch", **intent)
     session.book.append("switched", to=past.to, **_now())
+    if past.to != past.came_from:  # whoever is killed from here on is followed by one that goes on with the return
+        session.book.append("returning", release=past.to)
     return {"outcome": "live", "release": past.to, "from": past.came_from, "proof": past.proof}
 
 

@@ -19,10 +19,11 @@ from .lock import holder_of
 from .recovery import look
 
 FORMAT = 1
+MOST_RUNS = 50
 
 
 def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
-    """The host's answer to ``hello`` and ``status``; ``last_run`` leaves out one's own. Raises journal.NewerFormat."""
+    """The host's answer to ``hello`` and ``status``; ``runs`` leaves out one's own. Raises journal.NewerFormat."""
     about: Dict[str, Any] = {
         "format": FORMAT,
         "python": platform.python_version(),
@@ -38,8 +39,8 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         "problems": layout.problems(),
     }
     if not layout.root.is_dir():
-        nothing: Dict[str, Any] = {"current": None, "previous": None, "lock": None, "freeze": None, "last_run": None}
-        return dict(about, **nothing, releases=[], pending=[], env_keys=[])
+        nothing: Dict[str, Any] = {"current": None, "previous": None, "lock": None, "freeze": None}
+        return dict(about, **nothing, releases=[], pending=[], env_keys=[], runs=[])
     space = os.statvfs(layout.root)
     history = fold(journal.read(layout.journal))
     current, complete = layout.link_target(layout.current), _complete(layout)
@@ -54,7 +55,7 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         pending=[action.why for action in look(layout, history)] + _unknown(history),
         unknown_hooks=[list(key) for key in history.unknown_hooks],
         lease=_lease(history),
-        last_run=_last_run(history, but_run),
+        runs=_runs(history, but_run),
         lock=holder_of(layout.lock),
         freeze=freeze.standing(history),
         env_keys=envs.known(layout),
@@ -75,9 +76,14 @@ def _lease(history: History) -> Optional[Dict[str, Any]]:
     return {"release": switch["to"], "from": switch.get("from"), "run": run.run, "by": run.by, "at": switch["at"]}
 
 
-def _last_run(history: History, but: str) -> Optional[Dict[str, Any]]:
-    run = history.last_switching(but=but)
-    return None if run is None else {"run": run.run, "verb": run.verb, "by": run.by, "outcome": run.outcome}
+def _runs(history: History, but: str) -> List[Dict[str, Any]]:
+    """The runs that could have switched, newest first, back to the one that made the present release live."""
+    told: List[Dict[str, Any]] = []
+    for run in history.switching(but=but)[:MOST_RUNS]:
+        told.append({"run": run.run, "verb": run.verb, "by": run.by, "outcome": run.outcome})
+        if run.outcome == "live":
+            break
+    return told
 
 
 def _complete(layout: Layout) -> List[ReleaseId]:

@@ -63,6 +63,8 @@ class RunPast:
     outcome: str = ""
     cause: str = ""
     proof: str = ""
+    refused: bool = False
+    """It was given the lock only to recover, and told that the host is frozen."""
 
 
 @dataclass
@@ -104,14 +106,15 @@ class History:
     def run(self, run: str) -> RunPast:
         return self.runs.setdefault(run, RunPast(run))
 
-    def last_switching(self, *, but: str) -> Optional[RunPast]:
-        """The newest run of a deploy or rollback that had the lock, leaving out the run ``but``."""
+    def switching(self, *, but: str) -> List[RunPast]:
+        """Runs of a deploy or rollback that had the lock, the newest first, leaving out the run ``but``."""
         found = [run for run in self.runs.values() if run.verb in ("deploy", "rollback") and run.run != but]
-        return max(found, key=lambda run: run.seq, default=None)
+        return sorted(found, key=lambda run: run.seq, reverse=True)
 
     def fenced(self, run: str, seq: int) -> Optional[RunPast]:
         """The run that had the lock after ``run`` was granted it under ``seq``, or None."""
-        return next((other for other in self.runs.values() if other.run != run and other.seq > seq), None)
+        others = [other for other in self.runs.values() if other.run != run and not other.refused]
+        return next((other for other in others if other.seq > seq), None)
 
     def live_since(self, boot: str, up_s: float) -> Set[str]:
         """Releases that ``current`` named at that moment of that boot or later; where nobody knows when, they count."""
@@ -133,7 +136,8 @@ def fold(records: Sequence[Record]) -> History:
             operator = str(record.get("by", ""))
             past = history.run(str(record.get("run", "")))
             past.seq, past.by = record["seq"], operator
-            past.verb = "" if record.get("refused") else str(record.get("verb", ""))
+            past.refused = bool(record.get("refused"))
+            past.verb = "" if past.refused else str(record.get("verb", ""))
         elif what in _READERS:
             _READERS[what](history, record, operator)
     return history
@@ -150,12 +154,17 @@ def rollback_candidates(
     history: History, current: Optional[ReleaseId], complete: Sequence[ReleaseId]
 ) -> List[ReleaseId]:
     """All good releases deployed before the present one, newest first."""
-    present = history.past(current) if current else Past()
-    limit = max(present.deployed_seq, present.tried_seq) or float("inf")
+    limit = _limit(history, current)
     found = [
         r for r in complete if r != current and not history.past(r).bad and 0 < history.past(r).deployed_seq < limit
     ]
     return sorted(found, key=lambda release: history.past(release).deployed_seq, reverse=True)
+
+
+def _limit(history: History, current: Optional[ReleaseId]) -> float:
+    """What was deployed before the present release has a lower number, also where that was only tried."""
+    present = history.past(current) if current else Past()
+    return max(present.deployed_seq, present.tried_seq) or float("inf")
 
 
 def gone(history: History, current: Optional[ReleaseId], complete: Sequence[ReleaseId]) -> List[Dict[str, Any]]:
@@ -165,7 +174,7 @@ def gone(history: History, current: Optional[ReleaseId], complete: Sequence[Rele
     """
     target = rollback_target(history, current, complete)
     newer = history.past(target).deployed_seq if target else 0
-    limit = history.past(current).deployed_seq if current else float("inf")
+    limit = _limit(history, current)
     pasts = {**history.pruned, **{name: past for name, past in history.releases.items() if name not in complete}}
     found = sorted(((past.live_seq, name) for name, past in pasts.items() if past.live_seq), reverse=True)
     return [
@@ -182,8 +191,9 @@ def gone(history: History, current: Optional[ReleaseId], complete: Sequence[Rele
 
 
 def _stage(history: History, record: Record, operator: str) -> None:
-    history.deleted.discard(record["release"])
-    past = history.past(record["release"])
+    release = record["release"]
+    history.deleted.discard(release)
+    past = history.releases.setdefault(release, history.pruned.get(release) or Past())
     past.tag, past.commit, past.by = record.get("tag", ""), record.get("commit", ""), operator
     past.staged_at = record["at"]
 
@@ -257,12 +267,16 @@ def _confirmed(history: History, record: Record, _operator: str) -> None:
 def _returned(history: History, record: Record, _operator: str) -> None:
     _points_at(history, record)
     history.past(record["release"]).bad = True
+    if record.get("to"):  # a switch that settled by itself had marked it, and was opened again
+        history.past(record["to"]).bad = False
     _ended(history, record, "returned")
     history.open_switch = None
 
 
-def _cancelled(history: History, _record: Record, _operator: str) -> None:
-    history.open_switch = None
+def _cancelled(history: History, record: Record, _operator: str) -> None:
+    if record.get("stuck"):
+        _ended(history, record, "stuck")
+    history.open_switch, history.stuck = None, False
 
 
 def _pruned(history: History, record: Record, _operator: str) -> None:

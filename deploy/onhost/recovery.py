@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from deploy.wire.names import ReleaseId, parse_release_id
 
@@ -84,7 +84,7 @@ def recover(session: Session) -> List[Dict[str, Any]]:
         if action.do == "give up":
             _give_up(session, action)
     _end_survivors(session, done)
-    _sweep_scratch(session.layout)
+    _sweep_scratch(session)
     done += [_settled(session, action) for action in actions]
     # Looked again: what was returned from may be half made as well.
     done += [_swept(session, action) for action in _looked(session)]
@@ -127,7 +127,7 @@ def _settled(session: Session, action: Action) -> Dict[str, Any]:
 def _swept(session: Session, action: Action) -> Dict[str, Any]:
     session.tell("recover", "started", "%s %s: %s" % (action.do, action.release, action.why))
     session.book.append("swept", release=action.release)
-    session.layout.remove_release(parse_release_id(action.release))
+    _removing(session, lambda: session.layout.remove_release(parse_release_id(action.release)))
     return {"do": action.do, "release": action.release, "why": action.why}
 
 
@@ -193,13 +193,22 @@ def _remaining_s(record: Record) -> float:
     return float(record["deadline_s"]) + ENDING_S + started_s(Process(record["pid"], record["start"])) - up_s()
 
 
-def _sweep_scratch(layout: Layout) -> None:
+def _removing(session: Session, remove: Callable[[], None]) -> None:
+    """What cannot be removed (somebody else wrote into it) is told, and keeps nobody from deploying or going back."""
+    try:
+        remove()
+    except OSError as error:
+        session.tell("recover", "warned", "cannot be removed, and is left: %s" % error)
+
+
+def _sweep_scratch(session: Session) -> None:
+    layout = session.layout
     for name in os.listdir(layout.tmp) if layout.tmp.exists() else []:
-        remove_tree(layout.tmp / name)
+        _removing(session, lambda path=layout.tmp / name: remove_tree(path))  # type: ignore[misc]
     for folder, marks in ((layout.envs, (envs.MARKER, toolchain.MARKER)), (layout.wheels, (wheels.MARKER,))):
         for name in os.listdir(folder) if folder.exists() else []:
             if not any((folder / name / mark).exists() for mark in marks):
-                remove_tree(folder / name)
+                _removing(session, lambda path=folder / name: remove_tree(path))  # type: ignore[misc]
     for name in os.listdir(layout.programs) if layout.programs.exists() else []:
         if not name.endswith(".pyz"):  # a loader's that was killed; one that lives goes on from memory
             unlink_if_there(layout.programs / name)

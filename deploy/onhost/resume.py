@@ -20,18 +20,17 @@ class Fenced(Exception):
     """Somebody else had the lock since: what this run asks for is refused, whatever it still believes."""
 
 
-def take_lock(session: Session, holder: Dict[str, Any], wait_s: float) -> None:
-    """Take the lock, waiting up to ``wait_s`` seconds while this very run's old host program holds it.
+def take_lock(session: Session, holder: Dict[str, Any]) -> None:
+    """Take the lock, waiting while this very run's old host program holds it: all that it does has deadlines.
 
-    Raises lock.Busy, also with another holder at once; LineLost.
+    Raises lock.Busy with another holder, at once; LineLost.
     """
-    deadline = time.monotonic() + wait_s
     told = False
     while True:
         try:
             return session.lock.take(holder)
         except Busy as busy:
-            if (busy.holder or {}).get("run") != session.run or time.monotonic() > deadline:
+            if (busy.holder or {}).get("run") != session.run:
                 raise
         if not told:
             told = True

@@ -6,7 +6,7 @@ says that no switch is open on this host. Between them go events and heartbeats.
 
     hello    run, operator, context, policy, means -> facts; with ``means`` (an operator) also whether those would run
     lock     holder                           -> seq, recovered, freeze (which lets this verb pass)
-    resume   holder, seq, wait_s              -> seq, recovered, ending: what became of this run's switch
+    resume   holder, seq                      -> seq, recovered, ending: what became of this run's switch
     offer    manifest, target, host_needs     -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
     stage                                     -> facts of the release
@@ -166,7 +166,7 @@ class Conversation:
 
     def _resume(self, request: Dict[str, Any]) -> Answer:
         holder = dict(request["holder"], **address())
-        resume.take_lock(self._session, holder, float(request["wait_s"]))
+        resume.take_lock(self._session, holder)
         granted = self._granted(holder, came_back_with=int(request["seq"]))
         past = fold(self._session.book.records).run(self._session.run)
         self._settled = past if past.outcome == "live" else None
@@ -196,8 +196,9 @@ class Conversation:
             refused = {}
             if came_back_with is not None:
                 resume.fence(history, session.run, came_back_with)
-                if history.stuck:
-                    raise activate.Stuck(history.run(session.run).cause)
+                mine = history.run(session.run)
+                if mine.outcome == "stuck":
+                    raise activate.Stuck(mine.cause)
             elif frozen and self._context.verb not in freeze.PASSES:
                 refused = {"refused": "frozen"}
             self._seq = session.book.append("lock", **holder, **refused)["seq"]
@@ -281,8 +282,8 @@ class Conversation:
     def _return(self, request: Dict[str, Any]) -> Answer:
         self._locked()
         if self._settled is not None:
-            past, self._settled = self._settled, None
-            self._live = activate.reopen(self._session, past)
+            self._live = activate.reopen(self._session, self._settled)
+            self._settled = None
         if self._live is None:
             raise NotNow("nothing is waiting to be returned")
         live, self._live = self._live, None

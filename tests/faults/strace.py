@@ -21,6 +21,8 @@ MUTATING = (
 _LINE = re.compile(r"(?:\d+ +)?(\w+)\((.*)\) += (-?\d+|\?)")
 _WRITES = re.compile(r"\bO_(?:WR\w+|RDWR|CREAT|TRUNC)\b")
 _PATH = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_GIVEN = re.compile(r"\) += (\d+)<([^>]*)>$")
+"""What a call opened: a descriptor, and the path behind it."""
 _OPEN = re.compile(r"(?:AT_FDCWD|\d+)<([^>]*)>")
 
 
@@ -59,15 +61,20 @@ def traced(line: str, trace: Path, *faults: Fault, names: Iterable[str] = MUTATI
 def calls(trace: Path) -> Iterator[Call]:
     """The mutating calls of a trace, in order: what was opened only to be read is counted and left out."""
     seen: Counter[str] = Counter()
+    opened: dict[str, str] = {}
     for line in trace.read_text("utf-8", "replace").splitlines():
         found = _LINE.match(line)
         if not found:
             continue
         name, arguments = found.group(1), found.group(2)
         seen[name] += 1
+        given = _GIVEN.search(line)
+        if given:
+            opened[f"/proc/self/fd/{given.group(1)}"] = given.group(2)
         if name in ("open", "openat") and not _WRITES.search(arguments):
             continue
-        yield Call(name, seen[name], _changed(name, arguments), line)
+        paths = tuple(opened.get(path, path) for path in _changed(name, arguments))
+        yield Call(name, seen[name], paths, line)
 
 
 def _changed(name: str, arguments: str) -> tuple[str, ...]:

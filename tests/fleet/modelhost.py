@@ -107,7 +107,7 @@ class ModelHost:
             "gone": history.gone(past, self.current, complete),  # type: ignore[arg-type]
             "pending": [action.why for action in self.pending] + unknown,
             "unknown_hooks": [list(key) for key in past.unknown_hooks],
-            "lease": facts._lease(past), "last_run": facts._last_run(past, but_run),
+            "lease": facts._lease(past), "runs": facts._runs(past, but_run),
             "lock": self._lock_text(),
         }  # fmt: skip
 

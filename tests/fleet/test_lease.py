@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from deploy.errors import ExitCode
 from deploy.events import HostStep
 from deploy.fleet import preflight
+from deploy.fleet.host import HostFailed
 from deploy.link.pipe import LinkLost
 from deploy.settings import Deadlines
 from deploy.wire.manifest import TreeFile
@@ -164,17 +166,37 @@ def test_after_a_dead_run_a_deploy_of_the_same_tag_finishes(fleet: Any, bundle: 
     assert set(fleet.current().values()) == {"v1"}
 
 
-def test_hosts_on_runs_of_their_own_are_all_rolled_back() -> None:
-    """Only a run that got to some hosts and not to others keeps a host from moving."""
+def runs(*told: str) -> Any:
+    """A host as its journal tells of runs, newest first: ``d2:live``, ``r3:`` (deploy 2 did, rollback 3 did not)."""
+    verbs = {"d": "deploy", "r": "rollback"}
+    split = [one.partition(":") for one in told]
+    facts = {"runs": [{"run": run, "verb": verbs[run[0]], "by": "ann", "outcome": how} for run, _, how in split]}
+    return SimpleNamespace(name=str(id(facts)), facts=facts, current="v1-00000000", serves="still serves v1")
 
-    class One:
-        def __init__(self, name: str, run: str, outcome: str) -> None:
-            self.name = name
-            self.facts = {"last_run": {"run": run, "outcome": outcome} if run else None}
 
-    hosts: Any = [One("a", "1", "live"), One("b", "2", "live"), One("c", "3", "returned"), One("d", "", "")]
-    assert preflight.not_reached(hosts) == set()
-    assert preflight.not_reached([*hosts, One("e", "1", "returned"), One("f", "1", "")]) == {"e", "f"}  # type: ignore[list-item]
+@pytest.mark.parametrize(
+    ("hosts", "stay"),
+    [
+        ((["d1:live"], ["d2:live"], ["d3:returned", "d1:live"], []), set()),  # each its own way
+        ((["d2:live"], ["d2:returned", "d1:live"], ["d2:", "d1:live"]), {1, 2}),  # left behind, not got to
+        ((["d3:", "d2:live"], ["d3:", "d2:", "d1:live"]), {1}),  # a failed run after the one that died half way
+        ((["r2:live"], ["r2:", "d1:live"]), {0}),  # a rollback that died half way is finished
+        ((["d2:", "r1:live"], ["d2:", "r1:live"]), set()),  # a failed deploy after a whole rollback
+    ],
+)
+def test_who_stays_in_a_bare_rollback(hosts: Any, stay: set[int]) -> None:
+    """What a run did not get to stays where the others go; what a cut-off rollback got to stays there."""
+    made = [runs(*told) for told in hosts]
+    assert preflight.staying(made) == {made[number].name for number in stay}
+
+
+def test_part_of_a_fleet_does_not_guess_what_the_rest_has() -> None:
+    """A deploy that did not get here may have got to hosts that are not asked: the tag must be named."""
+    host = runs("d2:", "d1:live")
+    host.run = SimpleNamespace(where="--stage test --hosts a")
+    with pytest.raises(HostFailed, match="hosts that are not asked now may have it"):
+        preflight.refuse_unclear(host)
+    preflight.refuse_unclear(runs("d1:live"))
 
 
 def test_a_slow_link_that_still_moves_is_not_lost(fleet: Any, bundle: Make, words: Words) -> None:

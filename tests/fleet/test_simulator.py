@@ -149,7 +149,7 @@ class Talk:
             "candidates": facts["rollback_candidates"],
             "pending": facts["pending"],
             "lease": facts["lease"] and (facts["lease"]["release"], facts["lease"]["from"]),
-            "last_run": facts["last_run"] and (facts["last_run"]["verb"], facts["last_run"]["outcome"]),
+            "runs": [(run["verb"], run["outcome"]) for run in facts["runs"]],
             "lock": facts["lock"] and facts["lock"].get("run"),
         }
 

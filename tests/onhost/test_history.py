@@ -301,6 +301,8 @@ class Host(RuleBasedStateMachine):
         self.bad: set[ReleaseId] = set()
         self.there: set[ReleaseId] = set()
         self.open: tuple[ReleaseId, ReleaseId | None] | None = None
+        self.before_pruned: list[ReleaseId] = []  # as ``order``, pruned ones included: one staged again has its past
+        self.bad_when_pruned: set[ReleaseId] = set()
 
     releases = st.sampled_from([A, B, C, D])
 
@@ -309,6 +311,9 @@ class Host(RuleBasedStateMachine):
     def stage(self, release: ReleaseId) -> None:
         self.book.add("stage", release=release, tag="t", commit="c")
         self.book.add("staged", release=release)
+        if release not in self.there and release in self.before_pruned:
+            self.order = [r for r in self.before_pruned if r in self.order or r == release]
+            self.bad |= {release} & self.bad_when_pruned
         self.there.add(release)
 
     @precondition(lambda self: self.open is None)
@@ -334,6 +339,7 @@ class Host(RuleBasedStateMachine):
         self.bad.discard(release)
         if verb == "deploy" or release not in self.order:
             self.order = [r for r in self.order if r != release] + [release]
+            self.before_pruned = [r for r in self.before_pruned if r != release] + [release]
         if verb == "rollback" and came_from:
             self.bad.add(came_from)
 
@@ -366,6 +372,8 @@ class Host(RuleBasedStateMachine):
         for release in gone:
             self.book.add("pruned", release=release)
             self.there.discard(release)
+            self.bad_when_pruned -= {release}
+            self.bad_when_pruned |= {release} & self.bad
             self.bad.discard(release)
             self.order = [r for r in self.order if r != release]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
 import subprocess
 import sys
@@ -165,8 +166,12 @@ class Fleet:
 
     def ill(self, name: str, tag: str) -> None:
         """Make a tag unhealthy on a host."""
-        (self.root(name) / "shared").mkdir(exist_ok=True)
-        (self.root(name) / f"shared/ill-{tag}").touch()
+        shared = self.root(name) / "shared"
+        if not shared.exists():  # as the host program makes it
+            shared.mkdir()
+            shared.chmod(0o750)
+            os.chown(shared, -1, self.root(name).stat().st_gid)
+        (shared / f"ill-{tag}").touch()
 
     def stage(self, names: tuple[str, ...] = (), waves: Strategy = ALL_AT_ONCE, **other: Any) -> Stage:
         """The operator's settings."""

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.errors import ExitCode
 from deploy.events import RunEnded
-from deploy.fleet import phases as phases_module
+from deploy.fleet import locking
 from deploy.fleet.outcomes import Outcome
 from deploy.fleet.phases import Phases, Stopped
 
@@ -68,7 +68,7 @@ def test_overlapping_fleets_get_all_locks_or_none(two: list[Phases]) -> None:
             if result is not None:
                 locked = [o for o in result.outcomes if o.outcome is Outcome.LOCKED]
                 assert locked
-                assert all(o.cause.startswith("tester runs deploy, since ") for o in locked), locked
+                assert all(o.cause.startswith("tester runs deploy, for ") for o in locked), locked
             else:
                 unlocked(two[number])
         wins.update(won)
@@ -80,7 +80,7 @@ def test_overlapping_fleets_get_all_locks_or_none(two: list[Phases]) -> None:
 
 def test_who_waits_gets_its_turn(two: list[Phases], monkeypatch: pytest.MonkeyPatch) -> None:
     """Line 44: waiting retries the whole set and holds none meanwhile, so that both get through in the end."""
-    monkeypatch.setattr(phases_module, "RETRY_LOCK_S", 0.02)
+    monkeypatch.setattr(locking, "RETRY_LOCK_S", 0.02)
 
     def turn(one: Phases) -> str:
         one.lock(50)
@@ -107,7 +107,7 @@ def test_two_deploys_at_the_same_instant(fleet: Any, bundle: Make) -> None:
         for one in ended:
             if one.exit_code != ExitCode.OK:
                 assert one.exit_code == ExitCode.LOCKED, one.problems
-                assert any("tester runs deploy, since " in problem for problem in one.problems), one.problems
+                assert any("tester runs deploy of v" in problem for problem in one.problems), one.problems
         assert fleet.current() == (dict.fromkeys(fleet.names, winners[0]) if winners else before)
     print(dict(seen))
     assert any(ExitCode.LOCKED in codes for codes in seen)

@@ -164,7 +164,8 @@ class Host:
     def reboot(self) -> None:
         """As a machine that loses its power and comes up again: every process is gone, the service starts by itself."""
         assert self._sshd
-        for pid in [*proc.descendants(self._sshd.pid), *self.builds(), self._sshd.pid]:
+        ours = [self._sshd.pid, *self.onhost()]  # whose line was cut is nobody's child any more
+        for pid in [*(below for top in ours for below in proc.descendants(top)), *self.builds(), *ours]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._sshd.wait()

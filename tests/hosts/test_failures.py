@@ -173,6 +173,7 @@ def test_hooks_run_in_order_with_their_environment(fleet: Callable[..., Fleet]) 
     notes = (host.root / "shared/data/notes").read_text().splitlines()
     assert [" ".join(line.split()[:3]) for line in notes] == [
         *(f"{point} {tag} deploy" for tag in ("v1", "v2") for point in points),
+        "probe v1 rollback",
         "after_activate v1 rollback",
     ]
     assert all(" web-1 good day " in line for line in notes)

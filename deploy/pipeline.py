@@ -208,7 +208,9 @@ def _deploy(run: FleetRun, phases: Phases, bundle: Bundle, *, restage: bool, wai
     manifest = bundle.manifest
     release = manifest.release_id
     run.connect(phases)
-    phases.lock(wait_s)  # what a host has of this tag is only true under its lock
+    phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
+    phases.lock(wait_s)
+    # Asked again: somebody may have released another commit of this tag meanwhile.
     targets = phases.everywhere("target", lambda host: preflight.target_for(host, manifest, restage=restage))
     offers = phases.everywhere(
         "offer", lambda host: preflight.offered(host, manifest, targets[host.name], bundle.host_needs)

@@ -16,7 +16,7 @@ from deploy.wire.names import ReleaseId, parse_release_id
 
 from . import health, hooks, live, marker, readiness, switch
 from .health import Answer
-from .history import Record, RunPast, fold, rollback_target
+from .history import Record, RunPast, rollback_target
 from .hooks import Configured, Context
 from .layout import unlink_if_there
 from .marker import NotARelease, Release
@@ -138,7 +138,7 @@ def settle(session: Session, why: str) -> Dict[str, Any]:
     intent = _open(session)
     release = parse_release_id(intent["to"])
     session.check = _unheard
-    history = fold(session.book.records)
+    history = session.book.history
     renewed = release == intent.get("from")
     # Killed before the restart, the process of the old release would answer, and be taken for the new one.
     restarted = history.restarted == release and history.restarted_boot in ("", boot_id())
@@ -171,10 +171,9 @@ def reopen(session: Session, past: RunPast) -> Dict[str, Any]:
     """Open a switch of this run again that settled by itself, so that it can be returned from; gives its outcome."""
     mine = [r for r in session.book.records if r["what"] == "switch" and r["run"] == past.run and r["to"] == past.to]
     intent = {name: mine[-1].get(name) for name in ("to", "verb", "operator", "context", "from")}
-    session.book.append("switch", **intent)
+    # Whoever is killed from here on is followed by one that goes on with the return.
+    session.book.append("switch", **intent, returning=past.to != past.came_from)
     session.book.append("switched", to=past.to, **_now())
-    if past.to != past.came_from:  # whoever is killed from here on is followed by one that goes on with the return
-        session.book.append("returning", release=past.to)
     return {"outcome": "live", "release": past.to, "from": past.came_from, "proof": past.proof}
 
 
@@ -272,18 +271,15 @@ def _stop(session: Session, context: Context, release: ReleaseId, operator: Oper
 def keep_previous(session: Session) -> None:
     """Show people where a bare rollback would go. The journal decides; failing to write it is only told."""
     layout = session.layout
-    complete = [name for name in layout.present() if marker.is_complete(layout, name)]
-    current = layout.link_target(layout.current)
-    target = rollback_target(fold(session.book.records), current, complete)
+    complete = marker.complete(layout)
+    target = rollback_target(session.book.history, layout.link_target(layout.current), complete)
     try:
         if target:
             if layout.link_target(layout.previous) != target:
                 switch.point(layout, layout.previous, target)
         else:
             unlink_if_there(layout.previous)
-        for name in complete:  # one that was exchanged in, and then switched away from with room, has none any more
-            if name != current:
-                switch.leave_spare(layout, name)
+        switch.mend_spares(layout, complete)  # one that was exchanged in, then switched away from with room, has none
     except (OSError, switch.NotSwitched) as error:
         session.tell("previous", "warned", str(error))
 
@@ -301,7 +297,7 @@ def _unheard() -> None:
 
 
 def _open(session: Session) -> Record:
-    intent = fold(session.book.records).open_switch
+    intent = session.book.history.open_switch
     if intent is None:
         raise RuntimeError("no switch is open")
     return intent

@@ -10,7 +10,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from deploy.wire import states
-from deploy.wire.names import ReleaseId, tag_of
+from deploy.wire.names import tag_of
 
 from . import envs, freeze, journal, landlock, marker
 from .history import History, fold, gone, rollback_candidates
@@ -22,7 +22,7 @@ FORMAT = 1
 MOST_RUNS = 50
 
 
-def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
+def facts(layout: Layout, history: Optional[History] = None, *, but_run: str = "") -> Dict[str, Any]:
     """The host's answer to ``hello`` and ``status``; ``runs`` leaves out one's own. Raises journal.NewerFormat."""
     about: Dict[str, Any] = {
         "format": FORMAT,
@@ -42,8 +42,8 @@ def facts(layout: Layout, *, but_run: str = "") -> Dict[str, Any]:
         nothing: Dict[str, Any] = {"current": None, "previous": None, "lock": None, "freeze": None}
         return dict(about, **nothing, releases=[], pending=[], env_keys=[], runs=[])
     space = os.statvfs(layout.root)
-    history = fold(journal.read(layout.journal))
-    current, complete = layout.link_target(layout.current), _complete(layout)
+    history = history or fold(journal.read(layout.journal))
+    current, complete = layout.link_target(layout.current), marker.complete(layout)
     about.update(
         free_bytes=space.f_bavail * space.f_frsize,
         free_inodes=space.f_favail if space.f_files else None,
@@ -84,10 +84,6 @@ def _runs(history: History, but: str) -> List[Dict[str, Any]]:
         if run.outcome == "live":
             break
     return told
-
-
-def _complete(layout: Layout) -> List[ReleaseId]:
-    return [release for release in layout.present() if marker.is_complete(layout, release)]
 
 
 def _releases(layout: Layout, history: History) -> List[Dict[str, Any]]:

@@ -204,7 +204,8 @@ def _staged(history: History, record: Record, _operator: str) -> None:
 
 
 def _switch(history: History, record: Record, _operator: str) -> None:
-    history.open_switch, history.switched, history.returning, history.stuck = record, False, False, False
+    history.open_switch, history.switched, history.stuck = record, False, False
+    history.returning = bool(record.get("returning"))  # opened again, to be returned from
     history.restarted, history.restarted_boot, history.recoveries = "", "", 0
     history.deleted.discard(record["to"])
     run = history.run(str(record.get("run", "")))

@@ -23,7 +23,6 @@ from deploy.wire.manifest import Manifest
 
 from . import plain
 from .children import CUT, Command, Finished, environment
-from .history import fold
 from .layout import Layout, remove_tree
 from .sealed import build_user, confinement, give_to_build_user, take_back, work_folder
 from .secret import Secret, redact
@@ -110,7 +109,7 @@ def _run_one(session: Session, context: Context, manifest: Manifest, point: str,
 
 def _refuse_unknown(session: Session, point: str, text: str) -> None:
     """Raise StepFailed where this hook began before and nobody knows how it ended: half of it may be done."""
-    before = fold(session.book.records).unknown_hooks.get((point, text))
+    before = session.book.history.unknown_hooks.get((point, text))
     if before is not None:
         cause = "%s hook `%s` began in run %s for %s and was cut off: its outcome is unknown, it may be half done"
         raise StepFailed(

@@ -12,9 +12,10 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, cast
+from typing import Any, Dict, List, Optional, Tuple, cast
 
 from . import plain
+from .history import History, fold
 from .layout import sync_folder
 
 FORMAT = 1
@@ -63,6 +64,7 @@ class Journal:
         self.path = path
         self.records = read(path)
         self._run = run
+        self._folded: Optional[Tuple[int, int, History]] = None
         self._seq = max([record["seq"] for record in self.records] or [0])
         new = not path.exists()
         self._fd = plain.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, ours=True)
@@ -71,6 +73,14 @@ class Journal:
             sync_folder(path.parent)
         self._torn = self._ends_torn()
         self.reserve()
+
+    @property
+    def history(self) -> History:
+        """What the records say so far; folded once for as long as none is added. Nobody's to change."""
+        last = self.records[-1]["seq"] if self.records else 0
+        if self._folded is None or self._folded[:2] != (len(self.records), last):
+            self._folded = (len(self.records), last, fold(self.records))
+        return self._folded[2]
 
     def append(self, what: str, **fields: Any) -> Record:
         """Write one record durably and return it. Raises OSError where even the reserved space is gone.

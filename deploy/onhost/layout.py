@@ -164,11 +164,8 @@ class Layout:
 
     def remove_release(self, release: ReleaseId) -> None:
         """Delete a release, its marker first: cut off in the middle it is BROKEN, never a complete one with holes."""
-        folder = self.release(release)
-        if folder.is_dir() and not folder.is_symlink():
-            folder.chmod(0o755)
-            unlink_if_there(self.marker(release))
-        remove_tree(folder)
+        unmark(self.release(release), MARKER)
+        remove_tree(self.release(release))
 
     def scratch(self, name: str) -> Path:
         """A new empty folder below ``.deploy/tmp`` that nobody else has."""
@@ -255,6 +252,14 @@ def read_json(path: Path) -> Dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("%s does not hold a JSON object" % path)  # noqa: TRY004 - the content is wrong
     return cast("Dict[str, Any]", value)
+
+
+def unmark(folder: Path, *markers: str) -> None:
+    """Take the markers of a folder that is to go, before anything else of it: whatever a crash leaves is incomplete."""
+    if folder.is_dir() and not folder.is_symlink():
+        folder.chmod(0o755)
+        for name in markers:
+            unlink_if_there(folder / name)
 
 
 def remove_tree(path: Path) -> None:

@@ -68,6 +68,11 @@ def is_complete(layout: Layout, release: ReleaseId) -> bool:
     return layout.marker(release).is_file()
 
 
+def complete(layout: Layout) -> List[ReleaseId]:
+    """Every release that has its marker, in no meaningful order."""
+    return [release for release in layout.present() if is_complete(layout, release)]
+
+
 def differences(layout: Layout, release: Release) -> List[str]:
     """Re-hash a release and what it links to; empty where every byte is as it was staged."""
     found = inventory.differences(layout.release(release.id), release.inventory, leave_out=(MARKER,))

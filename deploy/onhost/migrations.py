@@ -18,7 +18,6 @@ from deploy.wire.names import ReleaseId
 
 from . import hooks, marker
 from .children import CUT
-from .history import fold
 from .hooks import Configured, Context
 from .marker import NotARelease
 from .session import Session, StepFailed
@@ -43,7 +42,7 @@ def answer(session: Session, context: Context, release: ReleaseId, request: Dict
 
 def recorded(session: Session, release: ReleaseId) -> Dict[str, Any]:
     """What the journal knows: of a release, of the live one (None: nothing recorded), and what may be applied."""
-    history, current = fold(session.book.records), session.layout.link_target(session.layout.current)
+    history, current = session.book.history, session.layout.link_target(session.layout.current)
     live = history.known.get(current) if current else None
     return {"known": history.known.get(release), "current": live, "applied": list(history.applied)}
 
@@ -68,7 +67,7 @@ def record(
 
     There is nothing to answer.
     """
-    history = fold(session.book.records)
+    history = session.book.history
     news: Dict[str, Any] = {"unapplied": [name for name in unapplied if name in history.applied]}
     if release and known is not None:
         same = [name for name, names in history.known.items() if names == list(known)]

@@ -7,14 +7,13 @@ Refused where a switch is open.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Collection, Dict, List, Mapping, Optional, Set, Tuple
 
 from deploy.wire.names import ReleaseId
 
 from . import envs, marker, switch, toolchain, usage, wheels
-from .history import History, fold, rollback_target
-from .layout import Layout, remove_tree, sync_folder, unlink_if_there
+from .history import History, rollback_target
+from .layout import MARKER, Layout, remove_tree, sync_folder, unlink_if_there, unmark
 from .marker import NotARelease
 from .session import Session, StepFailed
 from .wheels import wheel_keys
@@ -75,10 +74,10 @@ def prune(session: Session, keep: int, *, free: Optional[int] = None, unit: str 
     With ``free``, the oldest go until so many bytes are free, also of those that would be kept by number.
     Raises StepFailed where a switch is open: the release to return to is neither current nor previous.
     """
-    layout, history = session.layout, fold(session.book.records)
+    layout, history = session.layout, session.book.history
     if history.open_switch is not None:
         raise StepFailed("prune", "the switch to %s is not confirmed yet" % history.open_switch["to"])
-    complete = [release for release in layout.present() if marker.is_complete(layout, release)]
+    complete = marker.complete(layout)
     guards, used = guarded(layout, history, complete), usage.in_use(layout, history, unit)
     if free is None:
         due = chosen(history, complete, keep, guards)
@@ -129,22 +128,11 @@ def _free(layout: Layout) -> int:
 def _delete(session: Session, release: ReleaseId) -> None:
     layout = session.layout
     folder = layout.release(release)
-    os.chmod(folder, 0o755)
-    # Without its marker it is BROKEN and swept: a crash in the middle never leaves half a release. Only then is it
-    # forgotten: what cannot be removed must stay one to go back to.
-    unlink_if_there(layout.marker(release))
-    sync_folder(folder)
+    unmark(folder, MARKER)
+    sync_folder(folder)  # only then is it forgotten: what cannot be removed must stay one to go back to
     session.book.append("pruned", release=release)
     remove_tree(folder)
     switch.drop_spare(layout, release)
-
-
-def _remove_entry(entry: Path) -> None:
-    """Its marker first: what a crash leaves of it is incomplete for everybody, and swept."""
-    os.chmod(entry, 0o755)
-    for mark in (envs.MARKER, toolchain.MARKER, wheels.MARKER):
-        unlink_if_there(entry / mark)
-    remove_tree(entry)
 
 
 def _sweep_store(session: Session) -> int:
@@ -171,7 +159,8 @@ def _sweep_store(session: Session) -> int:
     for store in (layout.envs, layout.wheels):
         for name in os.listdir(store):
             if name not in folders:
-                _remove_entry(store / name)
+                unmark(store / name, envs.MARKER, toolchain.MARKER, wheels.MARKER)
+                remove_tree(store / name)
                 swept += 1
     for name in os.listdir(layout.programs):
         if name != session.program + ".pyz":

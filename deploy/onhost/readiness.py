@@ -13,7 +13,7 @@ from deploy.wire.names import ReleaseId
 from . import hooks, marker, migrations
 from .hooks import Configured, Context
 from .marker import NotARelease, Release
-from .session import Session, StepFailed
+from .session import Session, StepFailed, capped
 
 AGAIN = "deploy its tag: what is not intact is staged anew"
 INTERPRETER_S = 60
@@ -30,12 +30,7 @@ class Problem(NamedTuple):
     log: List[str]
 
     def to_json(self) -> Dict[str, Any]:
-        return {
-            "cause": self.cause[:4000],
-            "next": self.next_step,
-            "mends": self.mends,
-            "log": [line[:500] for line in self.log[-40:]],
-        }
+        return dict(capped(self.cause, self.next_step, self.log), mends=self.mends)
 
 
 def answer(session: Session, context: Context, release: ReleaseId) -> Dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from deploy.wire.names import ReleaseId, parse_release_id
 
-from . import activate, envs, hooks, marker, switch, toolchain, wheels
+from . import activate, envs, hooks, marker, toolchain, wheels
 from .children import ENDING_S
-from .history import History, fold
+from .history import History
 from .journal import Record
 from .layout import Layout, remove_tree, unlink_if_there
 from .processes import Process, describe, end_tree, is_foreign, left_running, started_s, survivors, unfinished, up_s
@@ -88,17 +88,15 @@ def recover(session: Session) -> List[Dict[str, Any]]:
     done += [_settled(session, action) for action in actions]
     # Looked again: what was returned from may be half made as well.
     done += [_swept(session, action) for action in _looked(session)]
-    complete = [release for release in session.layout.present() if marker.is_complete(session.layout, release)]
-    _write_down_staged(session, complete)
+    _write_down_staged(session)
     activate.keep_previous(session)
-    switch.mend_spares(session.layout, complete)
     return done
 
 
-def _write_down_staged(session: Session, complete: Sequence[ReleaseId]) -> None:
+def _write_down_staged(session: Session) -> None:
     """A run that was killed between a release's marker and its record had staged it all the same."""
-    history = fold(session.book.records)
-    for release in complete:
+    history = session.book.history
+    for release in marker.complete(session.layout):
         past = history.releases.get(release)
         if past is not None and past.staged_at and not past.staged_seq:
             with contextlib.suppress(marker.NotARelease):
@@ -107,7 +105,7 @@ def _write_down_staged(session: Session, complete: Sequence[ReleaseId]) -> None:
 
 
 def _looked(session: Session) -> List[Action]:
-    return look(session.layout, fold(session.book.records))
+    return look(session.layout, session.book.history)
 
 
 def _settled(session: Session, action: Action) -> Dict[str, Any]:
@@ -136,7 +134,7 @@ def _give_up(session: Session, action: Action) -> None:
 
     What a restart left running is the service itself: no later run hunts it as the remains of a command.
     """
-    intent = fold(session.book.records).open_switch or {}
+    intent = session.book.history.open_switch or {}
     session.book.append("stuck", release=action.release, to=intent.get("from"), cause=action.why)
     for record in unfinished(session.book.records):
         if record["label"] == "restart":

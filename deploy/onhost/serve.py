@@ -34,7 +34,7 @@ from __future__ import annotations
 import os
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from deploy.wire import framing
 from deploy.wire import manifest as manifests
@@ -44,7 +44,7 @@ from deploy.wire.names import parse_release_id
 from . import activate, facts, freeze, hooks, journal, log, marker, recovery, resume, seal, stage, sudo, switch, upkeep
 from .channel import Channel, LineLost, from_standard_descriptors
 from .children import become_subreaper
-from .history import RunPast, fold
+from .history import RunPast
 from .hooks import Context
 from .journal import Journal, NewerFormat
 from .layout import Layout
@@ -131,19 +131,17 @@ class Conversation:
         except (Busy, freeze.Frozen) as held:
             answer.update(ok=False, error=held.to_json())
         except activate.Stuck as stuck:
-            error = {"kind": "stuck", "step": "return", "cause": str(stuck), "next": "", "log": stuck.log}
-            answer.update(ok=False, error=error)
+            answer.update(_failed("stuck", "return", str(stuck), stuck.log))
         except resume.Fenced as fenced:
-            answer.update(ok=False, error={"kind": "fenced", "step": op, "cause": str(fenced), "next": "", "log": []})
+            answer.update(_failed("fenced", op, str(fenced)))
         except (NewerFormat, NotARelease, manifests.BadManifest, NotNow) as error:
-            answer.update(ok=False, error={"kind": "refused", "step": op, "cause": str(error), "next": "", "log": []})
+            answer.update(_failed("refused", op, str(error)))
         except (LineLost, framing.BadFrame):
             raise
         except OSError as error:
-            answer.update(ok=False, error={"kind": "failed", "step": op, "cause": str(error), "next": "", "log": []})
+            answer.update(_failed("failed", op, str(error)))
         except Exception as error:  # noqa: BLE001 - a bug must reach the operator
-            log = traceback.format_exc().splitlines()[-30:]
-            answer.update(ok=False, error={"kind": "bug", "step": op, "cause": repr(error), "next": "", "log": log})
+            answer.update(_failed("bug", op, repr(error), traceback.format_exc().splitlines()[-30:]))
         if not answer["ok"]:
             answer["error"]["switched"] = self._a_switch_is_open()
             answer["error"]["current"] = self._session.layout.link_target(self._session.layout.current)
@@ -168,7 +166,7 @@ class Conversation:
         holder = dict(request["holder"], **address())
         resume.take_lock(self._session, holder)
         granted = self._granted(holder, came_back_with=int(request["seq"]))
-        past = fold(self._session.book.records).run(self._session.run)
+        past = self._session.book.history.run(self._session.run)
         self._settled = past if past.outcome == "live" else None
         return dict(granted, ending=resume.ending(past))
 
@@ -191,7 +189,7 @@ class Conversation:
         session = self._session
         try:
             session.journal = Journal(session.layout.journal, session.run)
-            history = fold(session.book.records)
+            history = session.book.history
             frozen = freeze.standing(history)
             refused = {}
             if came_back_with is not None:
@@ -208,7 +206,7 @@ class Conversation:
         except BaseException:
             self._let_go()
             raise
-        told = facts.facts(session.layout, but_run=session.run)
+        told = facts.facts(session.layout, session.book.history, but_run=session.run)
         return {"seq": self._seq, "recovered": recovered, "facts": told, "freeze": frozen}
 
     def _offer(self, request: Dict[str, Any]) -> Answer:
@@ -345,7 +343,7 @@ class Conversation:
 
     def _a_switch_is_open(self) -> bool:
         book = self._session.journal
-        return book is not None and fold(book.records).open_switch is not None
+        return book is not None and book.history.open_switch is not None
 
     def _settle(self, why: str) -> None:
         """Nobody is there any more. An open switch is settled; received blobs stay; the lock goes with the process."""
@@ -355,6 +353,11 @@ class Conversation:
             except (activate.Stuck, OSError):
                 pass  # journalled, if only as open; `status` shows it, and the next command goes on from there
         self._let_go()
+
+
+def _failed(kind: str, step: str, cause: str, log: Sequence[str] = ()) -> Answer:
+    error = {"kind": kind, "step": step, "cause": cause, "next": "", "log": list(log)}
+    return {"ok": False, "error": error}
 
 
 def program_digest(path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set
 
 from deploy.wire.names import ReleaseId
 
@@ -28,13 +28,13 @@ class StepFailed(Exception):
         self.log = log or []
 
     def to_json(self) -> Dict[str, Any]:
-        """As it crosses the line: the log tail is capped here, escaped by whoever prints it."""
-        return {
-            "step": self.step,
-            "cause": self.cause[:4000],
-            "next": self.next_step,
-            "log": [line[:500] for line in self.log[-40:]],
-        }
+        """As it crosses the line."""
+        return dict(capped(self.cause, self.next_step, self.log), step=self.step)
+
+
+def capped(cause: str, next_step: str, log: Sequence[str]) -> Dict[str, Any]:
+    """What went wrong, no longer than may cross the line; escaped by whoever prints it."""
+    return {"cause": cause[:4000], "next": next_step, "log": [line[:500] for line in log[-40:]]}
 
 
 @dataclass

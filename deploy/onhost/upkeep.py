@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, List, Mapping
 from deploy.wire.names import parse_release_id
 
 from . import freeze, marker, prune
-from .history import fold
 from .session import Session, StepFailed
 
 Request = Dict[str, Any]
@@ -22,7 +21,7 @@ def prune_releases(session: Session, request: Request) -> Answer:
 
 def pin(session: Session, request: Request) -> Answer:
     """Exempt complete releases from pruning, or no longer; says for which that changed anything. Raises StepFailed."""
-    history, wanted = fold(session.book.records), [parse_release_id(name) for name in request["releases"]]
+    history, wanted = session.book.history, [parse_release_id(name) for name in request["releases"]]
     for release in wanted:
         if not marker.is_complete(session.layout, release):
             raise StepFailed("pin", "%s is not here" % release, "`fab releases` shows what is")
@@ -41,12 +40,12 @@ def begin_freeze(session: Session, request: Request) -> Answer:
     except ValueError as error:
         raise StepFailed("freeze", str(error), "on the host: timedatectl; or freeze without an end") from error
     session.book.append("frozen", **terms)
-    return {"frozen": freeze.standing(fold(session.book.records))}
+    return {"frozen": freeze.standing(session.book.history)}
 
 
 def thaw(session: Session, _request: Request) -> Answer:
     """End a freeze; says which one stood."""
-    history = fold(session.book.records)
+    history = session.book.history
     was = freeze.standing(history)
     if history.freeze is not None:
         session.book.append("thawed")

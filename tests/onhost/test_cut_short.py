@@ -101,7 +101,7 @@ def test_a_release_that_cannot_be_pruned_is_not_forgotten(
     for name in names:
         go_live(session, context, name)
     with monkeypatch.context() as patched:
-        patched.setattr(prune, "unlink_if_there", _failing)
+        patched.setattr(prune, "unmark", _failing)
         with pytest.raises(OSError, match="read-only"):
             prune.prune(session, 2)
     assert fold(session.book.records).was_live(names[1])

@@ -26,7 +26,7 @@ from deploy.events import Emit, FleetStep, HostStep, Notice, RunEnded, RunStarte
 from deploy.fleet import migrations, preflight, proof, readiness, survey
 from deploy.fleet.activation import live_outcome
 from deploy.fleet.host import Host
-from deploy.fleet.outcomes import HostOutcome, Outcome, next_steps
+from deploy.fleet.outcomes import HostOutcome, Outcome, how_many, next_steps
 from deploy.fleet.phases import Phases
 from deploy.fleet.run import FleetRun
 from deploy.hostprogram import host_program
@@ -61,9 +61,18 @@ class Request:
         return operator_of(self.settings, text=text)
 
 
-def begin(verb: str, request: Request, emit: Emit, **named: Any) -> FleetRun:
-    """Resolve the stage of a command that is no deploy, and make its run on the hosts. Raises Refused."""
-    return _run(verb, request, _stage(request), emit, **named)
+def asking(verb: str, request: Request, emit: Emit) -> FleetRun:
+    """Make the run of a command that answers with a document: nothing is told before. Raises Refused."""
+    return _run(verb, request, _stage(request), emit)
+
+
+def begin(
+    verb: str, request: Request, emit: Emit, stage: Stage | None = None, *, tag: str | None = None, **named: Any
+) -> FleetRun:
+    """Make a command's run on the hosts of its stage, and tell that it begins. Raises Refused."""
+    stage = stage or _stage(request)
+    emit(RunStarted(verb, stage.name, tuple(host.name for host in stage.hosts), tag))
+    return _run(verb, request, stage, emit, tag=tag, **named)
 
 
 def deploy(
@@ -78,7 +87,7 @@ def deploy(
     """Make a tag live on every host of the stage, or change nothing. Raises Refused before any host is contacted."""
     stage = _stage(request)
     repository, resolved, signers = _resolved(request, stage, tag)
-    emit(RunStarted("deploy", stage.name, _names(stage), resolved.tag))
+    emit(RunStarted("deploy", stage.name, tuple(host.name for host in stage.hosts), resolved.tag))
     for notice in repository.notices(resolved):
         emit(Notice(notice))
     if signers:
@@ -105,8 +114,7 @@ def rollback(
     stage = _stage(request)
     stage = replace(stage, migrations="warn") if allow_migrations else stage
     _tag_name(tag)
-    emit(RunStarted("rollback", stage.name, _names(stage), tag))
-    run = _run("rollback", request, stage, emit, tag=tag, skip_unreachable=skip_unreachable)
+    run = begin("rollback", request, emit, stage, tag=tag, skip_unreachable=skip_unreachable)
 
     @contextmanager
     def pack_again(lost: str) -> Generator[Bundle, None, None]:
@@ -119,23 +127,20 @@ def rollback(
 
 def status(request: Request, emit: Emit) -> dict[str, Any]:
     """What is live on each host and how that is proven. Changes nothing."""
-    stage = _stage(request)
-    return survey.survey(_run("status", request, stage, emit), probe=True)
+    return survey.survey(asking("status", request, emit), probe=True)
 
 
 def releases(request: Request, emit: Emit) -> dict[str, Any]:
     """The releases on each host, newest first. Changes nothing."""
-    stage = _stage(request)
-    return survey.survey(_run("releases", request, stage, emit), probe=False)
+    return survey.survey(asking("releases", request, emit), probe=False)
 
 
 def check(request: Request, emit: Emit) -> RunEnded:
     """Look at every host and say what stands in the way of a deploy. Changes nothing."""
     stage = _stage(request)
     listed(stage.trust)  # raises where nobody could sign
-    emit(RunStarted("check", stage.name, _names(stage)))
+    run = begin("check", request, emit, stage)
     emit(Notice(preflight.versions()))
-    run = _run("check", request, stage, emit)
 
     def asked(phases: Phases) -> RunEnded:
         run.connect(phases, usable=False)
@@ -154,8 +159,7 @@ def verify(request: Request, emit: Emit, tag: str | None = None) -> RunEnded:
     """Hash a release on every host again and compare it with its marker. Changes nothing."""
     stage = _stage(request)
     _tag_name(tag)
-    emit(RunStarted("verify", stage.name, _names(stage), tag))
-    run = _run("verify", request, stage, emit, tag=tag)
+    run = begin("verify", request, emit, stage, tag=tag)
 
     def asked(phases: Phases) -> RunEnded:
         run.connect(phases)
@@ -181,8 +185,7 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     closed = closure.examine(closure.WorkTree(root), requirements, targets)
     lock, host_needs = closed.lock, closure.host_needs(closed)
     manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
-    emit(RunStarted("prove", stage.name, _names(stage)))
-    run = _run("prove", request, stage, emit)
+    run = begin("prove", request, emit, stage)
 
     def read(digest: Sha256) -> bytes:
         return (root / "vendor" / manifest.archives[digest].name).read_bytes()
@@ -306,9 +309,5 @@ def _tag_name(tag: str | None) -> None:
         )
 
 
-def _names(stage: Stage) -> tuple[str, ...]:
-    return tuple(host.name for host in stage.hosts)
-
-
 def _count(hosts: Sequence[Host]) -> str:
-    return f"{len(hosts)} host{'' if len(hosts) == 1 else 's'}"
+    return how_many(len(hosts), "host")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.bundle import adding, listing
-from deploy.bundle.acceptance import accept, signers_of
+from deploy.bundle.acceptance import Verdict, accept, signers_of
 from deploy.bundle.repository import Repository
 from deploy.bundle.signer import Signer
 from deploy.errors import ExitCode, Refused
@@ -132,12 +132,15 @@ def _tag(repository: Repository, tag: str, stages: Mapping[str, Trust]) -> dict[
         resolved = repository.resolve(tag)
     except Refused as error:
         return {**row, "accepted": [], "refused": dict.fromkeys(stages, error.why)}
+    signed: dict[Trust, Verdict] = {}  # stages that name the same files are verified once
     signers: dict[Signer, None] = {}
     for name, trust in stages.items():
         try:
-            if resolved.tag_object is not None and (trust.allowed_signers or trust.gpg_keys):
-                signers |= dict.fromkeys(signers_of(repository, resolved, trust)[0])
-            accept(repository, resolved, trust)
+            files = _files(trust)
+            if files not in signed and resolved.tag_object is not None and (trust.allowed_signers or trust.gpg_keys):
+                signed[files] = signers_of(repository, resolved, files)
+                signers |= dict.fromkeys(signed[files][0])
+            accept(repository, resolved, trust, signed.get(files))
         except Refused as error:
             refused[name] = "; ".join([error.why, *error.problems])
     row |= {"commit": resolved.commit, "tagger": resolved.tagger or "", "signers": [asdict(one) for one in signers]}

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.errors import ExitCode
-from deploy.events import Emit, RunEnded, RunStarted
+from deploy.events import Emit, RunEnded
 from deploy.fleet import preflight
 from deploy.fleet.holders import freeze_in_words, utc
-from deploy.fleet.outcomes import HostOutcome, Outcome
+from deploy.fleet.outcomes import HostOutcome, Outcome, how_many
 from deploy.fleet.phases import Phases
 from deploy.fleet.run import FleetRun
 from deploy.fleet.survey import journals
-from deploy.pipeline import Request, begin
+from deploy.pipeline import Request, asking, begin
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Term:
 
 def prune(request: Request, emit: Emit, *, free: int | None = None, wait_s: float = 0) -> RunEnded:
     """Delete old releases and what only they needed; with ``free``, the oldest until so many bytes are free."""
-    run = _begun("prune", request, emit)
+    run = begin("prune", request, emit)
 
     def told(found: Mapping[str, Mapping[str, Any]]) -> RunEnded:
         outcomes = [_pruned(name, one, free) for name, one in found.items()]
         short = [outcome.host for outcome in outcomes if outcome.cause]
         gone = sum(len(one["pruned"]) for one in found.values())
-        verdict = f"{_number(gone, 'release')} deleted on {_number(len(found), 'host')}"
+        verdict = f"{how_many(gone, 'release')} deleted on {how_many(len(found), 'host')}"
         if short:
             verdict += f"; too little is free on {', '.join(short)}"
         code = ExitCode.FAILED if short else ExitCode.OK
@@ -49,7 +49,7 @@ def prune(request: Request, emit: Emit, *, free: int | None = None, wait_s: floa
 def pin(request: Request, tag: str, emit: Emit, *, pinned: bool, wait_s: float = 0) -> RunEnded:
     """Exempt a tag's releases from pruning on every host of the stage, or no longer; on all of them or none."""
     verb = "pin" if pinned else "unpin"
-    run = _begun(verb, request, emit, tag=tag)
+    run = begin(verb, request, emit, tag=tag)
 
     def asked(phases: Phases) -> RunEnded:
         releases = phases.everywhere("choose", lambda host: preflight.releases_of(host, tag))
@@ -60,7 +60,7 @@ def pin(request: Request, tag: str, emit: Emit, *, pinned: bool, wait_s: float =
             for name, now in changed.items()
         ]
         undo = f"fab {'unpin' if pinned else 'pin'}:{tag} {run.where}" if any(changed.values()) else ""
-        verdict = f"{tag} is {word} on {_number(len(outcomes), 'host')}"
+        verdict = f"{tag} is {word} on {how_many(len(outcomes), 'host')}"
         return run.ended(outcomes, verdict, code=ExitCode.OK, undo=undo)
 
     return _locked(run, wait_s, asked)
@@ -68,13 +68,13 @@ def pin(request: Request, tag: str, emit: Emit, *, pinned: bool, wait_s: float =
 
 def freeze(request: Request, reason: str, term: Term, emit: Emit, *, wait_s: float = 0) -> RunEnded:
     """Stop deploys, prunes and pins on every host of the stage until somebody thaws them or the term ends."""
-    run = _begun("freeze", request, emit)
+    run = begin("freeze", request, emit)
 
     def asked(phases: Phases) -> RunEnded:
         frozen = phases.everywhere("freeze", lambda host: host.freeze(reason, term.until, term.for_s))
         outcomes = [HostOutcome(name, Outcome.ANSWERED, freeze_in_words(one)) for name, one in frozen.items()]
         end = f"until {utc(term.until)}" if term.until else "until somebody thaws them"
-        verdict = f"{_number(len(outcomes), 'host')} frozen {end}: {reason}"
+        verdict = f"{how_many(len(outcomes), 'host')} frozen {end}: {reason}"
         return run.ended(outcomes, verdict, code=ExitCode.OK, undo=f"fab thaw {run.where}")
 
     return _locked(run, wait_s, asked)
@@ -82,7 +82,7 @@ def freeze(request: Request, reason: str, term: Term, emit: Emit, *, wait_s: flo
 
 def thaw(request: Request, emit: Emit, *, wait_s: float = 0) -> RunEnded:
     """End the freeze of every host of the stage."""
-    run = _begun("thaw", request, emit)
+    run = begin("thaw", request, emit)
 
     def asked(phases: Phases) -> RunEnded:
         was = phases.everywhere("thaw", lambda host: host.thaw())
@@ -90,20 +90,14 @@ def thaw(request: Request, emit: Emit, *, wait_s: float = 0) -> RunEnded:
             HostOutcome(name, Outcome.ANSWERED, f"was {freeze_in_words(one)}" if one else "was not frozen")
             for name, one in was.items()
         ]
-        return run.ended(outcomes, f"{_number(len(outcomes), 'host')} not frozen", code=ExitCode.OK)
+        return run.ended(outcomes, f"{how_many(len(outcomes), 'host')} not frozen", code=ExitCode.OK)
 
     return _locked(run, wait_s, asked)
 
 
 def log(request: Request, emit: Emit, *, number: int) -> dict[str, Any]:
     """The last things that happened on each host, from its own journal. Changes nothing."""
-    return journals(begin("log", request, emit), number)
-
-
-def _begun(verb: str, request: Request, emit: Emit, *, tag: str | None = None) -> FleetRun:
-    run = begin(verb, request, emit, tag=tag)
-    emit(RunStarted(verb, run.stage.name, tuple(host.name for host in run.stage.hosts), tag))
-    return run
+    return journals(asking("log", request, emit), number)
 
 
 def _locked(run: FleetRun, wait_s: float, asked: Callable[[Phases], RunEnded]) -> RunEnded:
@@ -126,7 +120,3 @@ def _pruned(name: str, found: Mapping[str, Any], free: int | None) -> HostOutcom
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -16,10 +16,17 @@ from deploy.settings import Trust
 _SHOW = "fab trust  # shows who may sign"
 
 
-def accept(repository: Repository, resolved: ResolvedTag, trust: Trust) -> tuple[Signer, ...]:
+Verdict = tuple[list[Signer], list[str]]
+"""The allowed signers that signed a tag, and why other signatures do not count."""
+
+
+def accept(
+    repository: Repository, resolved: ResolvedTag, trust: Trust, signed: Verdict | None = None
+) -> tuple[Signer, ...]:
     """Hold a resolved tag against a stage's settings and say who signed it. Raises Refused: who did, and what is taken.
 
-    ``resolve`` has checked already that the tag object was made for this very name.
+    ``resolve`` has checked already that the tag object was made for this very name. ``signed`` is what ``signers_of``
+    said of it, where that is known.
     """
     _same_repository(repository, resolved, trust)
     if trust.tags == "any":
@@ -31,7 +38,7 @@ def accept(repository: Repository, resolved: ResolvedTag, trust: Trust) -> tuple
         raise Refused(NO_HOST, why, f"git tag -d {tag} && git tag {switch} {tag} {commit}")
     if trust.tags == "annotated":
         return ()
-    signers, problems = signers_of(repository, resolved, trust)
+    signers, problems = signed or signers_of(repository, resolved, trust)
     if not signers:
         why = f"tag {tag} is not accepted: {problems[0]}; {_accepted(trust)}"
         step = f"let one of them sign it: git tag -f -s {tag} {commit}  # and: fab trust shows who may"
@@ -46,7 +53,7 @@ def accept(repository: Repository, resolved: ResolvedTag, trust: Trust) -> tuple
     return tuple(signers)
 
 
-def signers_of(repository: Repository, resolved: ResolvedTag, trust: Trust) -> tuple[list[Signer], list[str]]:
+def signers_of(repository: Repository, resolved: ResolvedTag, trust: Trust) -> Verdict:
     """Say which allowed signers signed an annotated tag, and why other signatures do not count.
 
     The tag's own signature comes first; where it does not count there is no signer at all. Others sign by a tag

@@ -291,7 +291,7 @@ class Host:
             named = error.get("current")
             outcome, detail = Outcome.STUCK, f"`current` names {named or 'nothing'}; whether it serves is not known"
             go_on = f"fab rollback:{names.tag_of(names.parse_release_id(named))}" if named else "fab deploy:TAG"
-            next_step = f"mend the service on {self.name}, then: {go_on} --stage {self.run.stage} --hosts {self.name}"
+            next_step = f"mend the service on {self.name}, then: {go_on} {self._where}"
         log = tuple(str(line) for line in error.get("log") or ())
         raise HostFailed(
             HostOutcome(self.name, outcome, detail, str(error["step"]), str(error["cause"]), next_step, log)
@@ -306,6 +306,11 @@ class Host:
             return "what is live was not touched"
         return f"still serves {self.current}" if self.current else "nothing live, as before"
 
+    @property
+    def _where(self) -> str:
+        """The options that name this host alone."""
+        return f"--stage {self.run.stage} --hosts {shlex.quote(self.name)}"
+
     def _unreached(self, error: LinkLost) -> HostOutcome:
         outcome = Outcome.FAILED if error.reached else Outcome.UNREACHABLE
         return HostOutcome(self.name, outcome, "not changed", "connect", error.why, error.next_step)
@@ -318,15 +323,14 @@ class Host:
                 "it settles by itself: keeps a healthy release, returns from another",
                 op,
                 f"line lost: {error.why}",
-                f"fab status --stage {self.run.stage} --hosts {shlex.quote(self.name)}",
+                f"fab status {self._where}",
             )
         return HostOutcome(self.name, Outcome.FAILED, self.serves, op, f"line lost: {error.why}", error.next_step)
 
     def _overtaken(self, cause: str) -> HostOutcome:
         """Somebody else was faster than this run's new line: nothing more is asked of this host."""
         detail = "somebody else's run came after this one's switch"
-        where = f"--stage {self.run.stage} --hosts {shlex.quote(self.name)}"
-        return HostOutcome(self.name, Outcome.UNKNOWN, detail, "reconnect", cause, f"fab status {where}")
+        return HostOutcome(self.name, Outcome.UNKNOWN, detail, "reconnect", cause, f"fab status {self._where}")
 
     def _decided(self, op: str, differs: Differs) -> HostOutcome:
         """What the host decided while nobody spoke with it, where that makes the request void."""

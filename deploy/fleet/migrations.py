@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.events import Emit, Notice
 from deploy.fleet.host import Host, HostFailed
-from deploy.fleet.outcomes import HostOutcome, Outcome
+from deploy.fleet.outcomes import HostOutcome, Outcome, how_many
 from deploy.fleet.phases import Phases
 from deploy.wire import commands, names
 from deploy.wire.migrations import Difference, Listing, union, unknown_to
@@ -73,7 +73,7 @@ def before_rollback(phases: Phases, releases: Mapping[str, str], ready: Answers,
 
 def _refused(host: Host, release: str, across: Sequence[str], undo: Sequence[str]) -> HostOutcome:
     tag = _tag(release)
-    cause = f"{release} does not know {_many(across, 'applied migration')}: {', '.join(across)}"
+    cause = f"{release} does not know {how_many(len(across), 'applied migration')}: {', '.join(across)}"
     back = f"fab rollback:{tag} {host.run.where}"
     steps = [*undo, f"{back}  # when they are undone", f"{back} --allow-migrations  # if {tag} can live with them"]
     return HostOutcome(host.name, Outcome.FAILED, host.serves, POINT, cause, "\n".join(steps))
@@ -191,11 +191,7 @@ def _tell(emit: Emit, texts: Mapping[str, str]) -> None:
 
 def _shown(what: str, every: Sequence[str], kind: str = "applied migration") -> str:
     more = f" and {len(every) - MOST_SHOWN} more" if len(every) > MOST_SHOWN else ""
-    return f"{what} {_many(every, kind)}: {', '.join(every[:MOST_SHOWN])}{more}" if every else ""
-
-
-def _many(every: Sequence[str], kind: str) -> str:
-    return f"{len(every)} {kind}{'' if len(every) == 1 else 's'}"
+    return f"{what} {how_many(len(every), kind)}: {', '.join(every[:MOST_SHOWN])}{more}" if every else ""
 
 
 def _tag(release: str) -> str:

@@ -94,6 +94,11 @@ def exit_code(outcomes: Sequence[HostOutcome]) -> ExitCode:
     return ExitCode.FAILED
 
 
+def how_many(count: int, what: str) -> str:
+    """``1 host``, ``2 hosts``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def next_steps(outcomes: Iterable[HostOutcome]) -> str:
     """What to do, a line each: every failing host's own next step, told once where hosts share it."""
     return "\n".join(dict.fromkeys(outcome.next_step for outcome in outcomes if outcome.cause and outcome.next_step))

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from deploy.closure import HostNeed
-from deploy.fleet import preflight
 from deploy.fleet.host import Host, HostFailed
+from deploy.fleet.staging import stage_alone
 from deploy.settings import Stage
 from deploy.wire.manifest import Manifest
 from deploy.wire.names import Sha256
@@ -46,10 +45,7 @@ def prove(host: Host, manifest: Manifest, host_needs: Sequence[HostNeed], read: 
     """Build the closure on a host that is locked, and leave nothing. Raises HostFailed with the step that failed."""
     host.empty()
     try:
-        number = preflight.target_for(host, manifest, restage=False)
-        needed = preflight.offered(host, manifest, number, host_needs)
-        host.send(needed, manifest.sizes, read)
-        facts: dict[str, Any] = host.stage()
+        number, facts = stage_alone(host, manifest, host_needs, read)
     finally:
         with contextlib.suppress(HostFailed):  # the next proof empties it, too
             host.empty()

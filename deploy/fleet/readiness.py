@@ -18,6 +18,7 @@ from deploy.fleet import preflight
 from deploy.fleet.host import Host, HostFailed
 from deploy.fleet.outcomes import HostOutcome, Outcome
 from deploy.fleet.phases import Phases
+from deploy.fleet.staging import stage_alone
 from deploy.wire import names
 
 Pack = Callable[[str], AbstractContextManager[Bundle]]
@@ -65,20 +66,14 @@ def make_ready(phases: Phases, releases: Mapping[str, str], pack: Pack, emit: Em
                 return found[host.name]
             release = releases[host.name]
             try:
-                _stage(host, bundles[release])
+                bundle = bundles[release]
+                stage_alone(host, bundle.manifest, bundle.host_needs, bundle.read, restage=True)
             except HostFailed as failure:
                 step = "\n".join(filter(None, (failure.outcome.next_step, _go_to(host, others))))
                 raise HostFailed(replace(failure.outcome, next_step=step)) from failure
             return _refusal(wanting, releases, {}, others)(host, host.ready(release))
 
         return phases.everywhere("stage again", again, detail=", ".join(bundles))
-
-
-def _stage(host: Host, bundle: Bundle) -> None:
-    manifest = bundle.manifest
-    needed = preflight.offered(host, manifest, preflight.target_for(host, manifest, restage=True), bundle.host_needs)
-    host.send(needed, manifest.sizes, bundle.read)
-    host.stage()
 
 
 def _packed(

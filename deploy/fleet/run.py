@@ -172,8 +172,7 @@ class FleetRun:
         if code in (ExitCode.MIXED, ExitCode.INTERRUPTED):
             steps.append(f"fab status {self.where}")
         if not steps:
-            what = f"{self.verb}:{self.tag}" if self.tag else self.verb
-            steps.append(f"fab {what} {self.where}  # again: there is nothing to clean up")
+            steps.append(f"{self._command()} {self.where}  # again: there is nothing to clean up")
         served = any(host.current for host in self.phases.hosts)
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from deploy.errors import ExitCode
+from deploy.fleet.fanout import Results
 from deploy.fleet.host import Host
 from deploy.fleet.outcomes import HostOutcome
 from deploy.fleet.run import FleetRun
 
 FORMAT = 1
+T = TypeVar("T")
 
 
 def survey(run: FleetRun, *, probe: bool) -> dict[str, Any]:
@@ -20,37 +22,40 @@ def survey(run: FleetRun, *, probe: bool) -> dict[str, Any]:
     def ask(host: Host) -> dict[str, Any]:
         return host.probe() if probe and host.current else {}
 
-    try:
-        results = run.ask(ask)
-        rows = [
-            _row(host, results.given.get(host.name, {}), results.failed.get(host.name)) for host in run.phases.hosts
-        ]
-    finally:
-        run.phases.close()
+    results = _asked(run, ask)
+    rows = [_row(host, results.given.get(host.name, {}), results.failed.get(host.name)) for host in run.phases.hosts]
     return {"format": FORMAT, "stage": run.stage.name, "exit_code": int(_exit_code(rows)), "hosts": rows}
 
 
 def journals(run: FleetRun, number: int) -> dict[str, Any]:
     """The last ``number`` records of each host's journal, oldest first; ``exit_code`` is 4 where one did not answer."""
-    try:
-        results = run.ask(lambda host: host.log(number))
-    finally:
-        run.phases.close()
+    results = _asked(run, lambda host: host.log(number))
     rows: list[dict[str, Any]] = []
     for host in run.phases.hosts:
-        failed = results.failed.get(host.name)
-        error = f"{failed.step}: {failed.cause}" if failed else None
-        next_step = failed.next_step if failed else None
         records = [
             {**record, "at": _iso(record.get("at")), **({"until": _iso(record["until"])} if "until" in record else {})}
             for record in results.given.get(host.name, [])
         ]
-        rows.append(
-            {"host": host.name, "reachable": bool(host.facts), "error": error, "next_step": next_step}
-            | {"records": records}
-        )
+        rows.append({**_heard(host, results.failed.get(host.name)), "records": records})
     code = ExitCode.MIXED if results.failed else ExitCode.OK
     return {"format": FORMAT, "stage": run.stage.name, "exit_code": int(code), "hosts": rows}
+
+
+def _asked(run: FleetRun, what: Callable[[Host], T]) -> Results[T]:
+    try:
+        return run.ask(what)
+    finally:
+        run.phases.close()
+
+
+def _heard(host: Host, failed: HostOutcome | None) -> dict[str, Any]:
+    """Whether a host answered, and why not."""
+    return {
+        "host": host.name,
+        "reachable": bool(host.facts),
+        "error": f"{failed.step}: {failed.cause}" if failed else None,
+        "next_step": failed.next_step if failed else None,
+    }
 
 
 def _iso(at: Any) -> str | None:
@@ -66,10 +71,7 @@ def _row(host: Host, probe: Mapping[str, Any], failed: HostOutcome | None) -> di
     releases = [_release(row) for row in facts.get("releases", [])]
     by_id = {row["release"]: row for row in releases}
     return {
-        "host": host.name,
-        "reachable": bool(facts),
-        "error": f"{failed.step}: {failed.cause}" if failed else None,
-        "next_step": failed.next_step if failed else None,
+        **_heard(host, failed),
         "current": by_id.get(facts.get("current")),
         "previous": by_id.get(facts.get("previous")),
         "releases": releases,

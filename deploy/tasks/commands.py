@@ -227,7 +227,7 @@ def run_and_leave(call: Callable[[Emit], RunEnded], *, json: bool, verbose: bool
 
     with report.sink(json=json, verbose=verbose) as emit:
         ended = call(emit)
-    _leave(ended.exit_code)
+    leave(ended.exit_code)
 
 
 def show_answer(
@@ -243,9 +243,10 @@ def show_answer(
     with report.quiet_sink(verbose=verbose) as emit:
         answer = call(emit)
     show(answer, json=json)
-    _leave(int(answer["exit_code"]))
+    leave(int(answer["exit_code"]))
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
+    """End the command with this exit code."""
     if code:
         raise Exit(code=int(code))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 
-from deploy.tasks.commands import request_for
+from deploy.tasks.commands import DOCUMENT, STAGE, leave, request_for
 from deploy.tasks.executor import fleet_task
 
 
@@ -13,9 +12,8 @@ from deploy.tasks.executor import fleet_task
     takes_hosts=True,
     help={
         "write": "Add the keys of unknown hosts to known_hosts; compare the fingerprints first.",
-        "stage": "The stage, as fabric.yaml names it.",
-        "hosts": "Only these hosts of the stage: a,b (also: fab -H a,b).",
-        "json": "One JSON document on stdout, for machines.",
+        **STAGE,
+        **DOCUMENT,
     },
 )
 def scan(
@@ -26,5 +24,4 @@ def scan(
 
     answer = trust.scan(request_for(c, stage, hosts), write=write)
     report.show_host_keys(answer, json=json)
-    if answer["exit_code"]:
-        raise Exit(code=int(answer["exit_code"]))
+    leave(int(answer["exit_code"]))

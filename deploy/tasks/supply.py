@@ -8,11 +8,11 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from deploy.errors import ExitCode, Refused
+from deploy.tasks.commands import DOCUMENT
 from deploy.tasks.executor import fleet_task
 from deploy.tasks.place import place_of, subject
 
 _TAG = {"tag": "The git tag whose own closure is meant; default: the working tree's."}
-_DOCUMENT = {"json": "One JSON document on stdout, for machines."}
 
 
 @fleet_task(help={**_TAG, "output": "The file to write; default: stdout."})
@@ -33,7 +33,7 @@ def sbom(c: Context, tag: str | None = None, output: str | None = None) -> None:
     report.show_text(f"wrote {output}\n")
 
 
-@fleet_task(help={**_TAG, **_DOCUMENT})
+@fleet_task(help={**_TAG, **DOCUMENT})
 def licences(c: Context, tag: str | None = None, *, json: bool = False) -> None:
     """List the licence that each package of the closure states, build tools too. Asks nobody."""
     from deploy import closure, report
@@ -49,7 +49,7 @@ def licences(c: Context, tag: str | None = None, *, json: bool = False) -> None:
         **_TAG,
         "advisories": "An exported file of advisories in OSV format (JSON, or a zip of it): uses no network.",
         "service": "The service to ask where no file is named: pypi or osv.",
-        **_DOCUMENT,
+        **DOCUMENT,
     }
 )
 def audit(
@@ -73,7 +73,7 @@ def audit(
         raise Exit(code=int(code))
 
 
-@fleet_task(help=_DOCUMENT)
+@fleet_task(help=DOCUMENT)
 def outdated(c: Context, *, json: bool = False) -> None:
     """Show which run-time packages have newer versions, and how far the bounds let them go. Asks the index."""
     from deploy import closure, report

@@ -5,23 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 
-from deploy.tasks.commands import request_for
+from deploy.tasks.commands import DOCUMENT, leave, request_for
 from deploy.tasks.executor import fleet_task
 
-_DOCUMENT = {"json": "One JSON document on stdout, for machines."}
 
-
-@fleet_task(default=True, help=_DOCUMENT)
+@fleet_task(default=True, help=DOCUMENT)
 def show(c: Context, *, json: bool = False) -> None:
     """Show who may sign tags for each stage, and who signed the last tags. Contacts no host."""
     from deploy import report, trust
 
     answer = trust.show(request_for(c, None, None))
     report.show_trust(answer, json=json)
-    if answer["exit_code"]:
-        raise Exit(code=int(answer["exit_code"]))
+    leave(int(answer["exit_code"]))
 
 
 @fleet_task(
@@ -29,7 +25,7 @@ def show(c: Context, *, json: bool = False) -> None:
         "key": "The signer's public key: an SSH one, or an exported OpenPGP one.",
         "name": "Whose key it is, such as alice@example.org; an OpenPGP key says so itself.",
         "stage": "The stage whose file is meant, where stages name different ones.",
-        **_DOCUMENT,
+        **DOCUMENT,
     }
 )
 def add(c: Context, key: str, name: str | None = None, stage: str | None = None, *, json: bool = False) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from invoke.context import Context
 
 from deploy.errors import Interrupted, Refused
-from deploy.tasks.commands import request_for, run_and_leave
+from deploy.tasks.commands import LINES, request_for, run_and_leave
 from deploy.tasks.executor import fleet_task
 from deploy.tasks.place import Place, place_of
 
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from deploy.closure import Fetched, Holding, Lock, Locked
     from deploy.events import Emit
 
-_LINES = {"json": "One JSON object a line on stdout, for machines."}
 
-
-@fleet_task(help={"upgrade": "Let go of the versions locked before.", **_LINES})
+@fleet_task(help={"upgrade": "Let go of the versions locked before.", **LINES})
 def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
     """Write the pins: requirements/NAME.in to NAME.txt and pylock.NAME.toml. Asks the configured index."""
     from deploy import closure
@@ -41,7 +39,7 @@ def lock(c: Context, *, upgrade: bool = False, json: bool = False) -> None:
         "prune": "Remove archives of vendor/ that no lock names.",
         "mend": "Override git's rules that leave out files of vendor/, or change their bytes.",
         "source": "A folder (another project's vendor/) or an http(s) address of one, tried before the index.",
-        **_LINES,
+        **LINES,
     }
 )
 def fetch(c: Context, *, prune: bool = False, source: str = "", mend: bool = False, json: bool = False) -> None:
@@ -58,7 +56,7 @@ def fetch(c: Context, *, prune: bool = False, source: str = "", mend: bool = Fal
             _mend(emit, place.root)
 
 
-@fleet_task(help=_LINES)
+@fleet_task(help=LINES)
 def store(c: Context, *, json: bool = False) -> None:
     """Copy what vendor_store, a folder, lacks of the locked archives into it, from vendor/."""
     from deploy import closure
@@ -72,7 +70,7 @@ def store(c: Context, *, json: bool = False) -> None:
         _tell(emit, f"{place.store}: archives added: {len(given)}")
 
 
-@fleet_task(help={"requirement": "What to ask for, as in requirements/NAME.in.", **_LINES})
+@fleet_task(help={"requirement": "What to ask for, as in requirements/NAME.in.", **LINES})
 def add(c: Context, requirement: str, *, json: bool = False) -> None:
     """Ask for one more package: edit requirements/NAME.in, lock, fetch, and show what came along and why."""
     from deploy import closure
@@ -92,7 +90,7 @@ def add(c: Context, requirement: str, *, json: bool = False) -> None:
         "extra": "Extras of the project itself to take in, separated by commas.",
         "force": "Replace requirements/NAME.in, and leave out packages that no index gives.",
         "unlisted": "Accept archives whose hash SOURCE does not list.",
-        **_LINES,
+        **LINES,
     }
 )
 def adopt(
@@ -130,7 +128,7 @@ def adopt(
         )
 
 
-@fleet_task(help={"name": "One package; default: all.", **_LINES})
+@fleet_task(help={"name": "One package; default: all.", **LINES})
 def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
     """Lock newer versions within the bounds of requirements/NAME.in, and fetch them."""
     from deploy import closure
@@ -144,7 +142,7 @@ def upgrade(c: Context, name: str | None = None, *, json: bool = False) -> None:
         _tell_reviewed(emit, locked, before, closure.holding(place.root, place.requirements))
 
 
-@fleet_task(help=_LINES)
+@fleet_task(help=LINES)
 def prune(c: Context, *, json: bool = False) -> None:
     """Remove the archives of vendor/ that no lock names. Asks nobody."""
     from deploy import closure
@@ -157,7 +155,7 @@ def prune(c: Context, *, json: bool = False) -> None:
         _tell(emit, f"vendor/: files removed: {len(removed)}")
 
 
-@fleet_task(help=_LINES)
+@fleet_task(help=LINES)
 def check(c: Context, *, json: bool = False) -> None:
     """Prove offline that requirements/ and vendor/ of the working tree are one closed set; a hole is exit 2."""
     from deploy import closure
@@ -171,7 +169,7 @@ def check(c: Context, *, json: bool = False) -> None:
         _tell_traps(emit, place)
 
 
-@fleet_task(help={"name": "The package.", **_LINES})
+@fleet_task(help={"name": "The package.", **LINES})
 def why(c: Context, name: str, *, json: bool = False) -> None:
     """Show every chain that needs a package, run-time and [build], down to what somebody wrote."""
     from deploy import closure
@@ -190,7 +188,7 @@ def why(c: Context, name: str, *, json: bool = False) -> None:
         "twice": "Build everything a second time and name the wheels whose bytes differ; on this machine only.",
         "stage": "Build on the hosts of this stage, beside what is live there, instead of on this machine.",
         "hosts": "Only these hosts of the stage: a,b (also: fab -H a,b).",
-        **_LINES,
+        **LINES,
     },
 )
 def prove(

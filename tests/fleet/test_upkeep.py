@@ -29,7 +29,8 @@ Words = Callable[[Any], dict[str, str]]
 @pytest.fixture
 def request_(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A command's request whose runs are made on this fleet."""
-    monkeypatch.setattr(upkeep, "begin", lambda verb, request, emit, **named: fleet.run(verb, fleet.stage(), **named))
+    for name in ("begin", "asking"):
+        monkeypatch.setattr(upkeep, name, lambda verb, request, emit, **named: fleet.run(verb, fleet.stage(), **named))
     return Request(Path(), {}, "test", None, "tester")
 
 

@@ -1,19 +1,21 @@
 """What operators do between deploys: prune, pin, freeze, thaw, and read the journal. Decides nothing that hosts decide.
 
-Each of them but ``log`` takes all locks of the stage or none.
+Each of them but ``log`` takes all locks of the stage or none, and then does on every host what it can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 from deploy.errors import ExitCode
 from deploy.events import Emit, RunEnded
 from deploy.fleet import preflight
 from deploy.fleet.holders import freeze_in_words, utc
-from deploy.fleet.outcomes import HostOutcome, Outcome, how_many
+from deploy.fleet.outcomes import HostOutcome, Outcome, how_many, next_steps
 from deploy.fleet.phases import Phases
 from deploy.fleet.run import FleetRun
 from deploy.fleet.survey import journals
@@ -32,36 +34,37 @@ def prune(request: Request, emit: Emit, *, free: int | None = None, wait_s: floa
     """Delete old releases and what only they needed; with ``free``, the oldest until so many bytes are free."""
     run = begin("prune", request, emit)
 
-    def told(found: Mapping[str, Mapping[str, Any]]) -> RunEnded:
-        outcomes = [_pruned(name, one, free) for name, one in found.items()]
+    def asked(phases: Phases) -> RunEnded:
+        results = phases.each("prune", lambda host: host.prune(free))
+        outcomes = [_pruned(name, one, free) for name, one in results.given.items()]
+        gone = sum(len(one["pruned"]) for one in results.given.values())
+        verdict = f"{how_many(gone, 'release')} deleted on {how_many(len(outcomes), 'host')}"
         short = [outcome.host for outcome in outcomes if outcome.cause]
-        gone = sum(len(one["pruned"]) for one in found.values())
-        verdict = f"{how_many(gone, 'release')} deleted on {how_many(len(found), 'host')}"
         if short:
             verdict += f"; too little is free on {', '.join(short)}"
-        code = ExitCode.FAILED if short else ExitCode.OK
         next_step = "look for what else fills the disk: du -xsh ROOT/shared/* ROOT/releases/*" if short else ""
-        return run.ended(outcomes, verdict, code=code, next_step=next_step)
+        again = f"fab prune{f' --free {free}' if free else ''}"
+        return _ended(run, outcomes, results.failed, verdict, again=again, next_step=next_step)
 
-    return _locked(run, wait_s, lambda phases: told(phases.everywhere("prune", lambda host: host.prune(free))))
+    return _locked(run, wait_s, asked)
 
 
 def pin(request: Request, tag: str, emit: Emit, *, pinned: bool, wait_s: float = 0) -> RunEnded:
-    """Exempt a tag's releases from pruning on every host of the stage, or no longer; on all of them or none."""
+    """Exempt a tag's releases from pruning on every host of the stage, or no longer. All have it, or none is asked."""
     verb = "pin" if pinned else "unpin"
     run = begin(verb, request, emit, tag=tag)
 
     def asked(phases: Phases) -> RunEnded:
         releases = phases.everywhere("choose", lambda host: preflight.releases_of(host, tag))
-        changed = phases.everywhere(verb, lambda host: host.pin(releases[host.name], pinned=pinned))
+        results = phases.each(verb, lambda host: host.pin(releases[host.name], pinned=pinned))
         word = "pinned" if pinned else "no longer pinned"
         outcomes = [
             HostOutcome(name, Outcome.ANSWERED, f"{', '.join(releases[name])} {word}" if now else f"was {word} already")
-            for name, now in changed.items()
+            for name, now in results.given.items()
         ]
-        undo = f"fab {'unpin' if pinned else 'pin'}:{tag} {run.where}" if any(changed.values()) else ""
+        undo = f"fab {'unpin' if pinned else 'pin'}:{tag} {run.where}" if any(results.given.values()) else ""
         verdict = f"{tag} is {word} on {how_many(len(outcomes), 'host')}"
-        return run.ended(outcomes, verdict, code=ExitCode.OK, undo=undo)
+        return _ended(run, outcomes, results.failed, verdict, again=f"fab {verb}:{tag}", undo=undo)
 
     return _locked(run, wait_s, asked)
 
@@ -71,11 +74,13 @@ def freeze(request: Request, reason: str, term: Term, emit: Emit, *, wait_s: flo
     run = begin("freeze", request, emit)
 
     def asked(phases: Phases) -> RunEnded:
-        frozen = phases.everywhere("freeze", lambda host: host.freeze(reason, term.until, term.for_s))
-        outcomes = [HostOutcome(name, Outcome.ANSWERED, freeze_in_words(one)) for name, one in frozen.items()]
+        results = phases.each("freeze", lambda host: host.freeze(reason, term.until, term.for_s))
+        outcomes = [HostOutcome(name, Outcome.ANSWERED, freeze_in_words(one)) for name, one in results.given.items()]
         end = f"until {utc(term.until)}" if term.until else "until somebody thaws them"
         verdict = f"{how_many(len(outcomes), 'host')} frozen {end}: {reason}"
-        return run.ended(outcomes, verdict, code=ExitCode.OK, undo=f"fab thaw {run.where}")
+        until = f" --until {datetime.fromtimestamp(term.until, timezone.utc):%Y-%m-%dT%H:%M:%SZ}" if term.until else ""
+        again = f"fab freeze {shlex.quote(reason)}{until}"
+        return _ended(run, outcomes, results.failed, verdict, again=again, undo=f"fab thaw {run.where}")
 
     return _locked(run, wait_s, asked)
 
@@ -85,12 +90,12 @@ def thaw(request: Request, emit: Emit, *, wait_s: float = 0) -> RunEnded:
     run = begin("thaw", request, emit)
 
     def asked(phases: Phases) -> RunEnded:
-        was = phases.everywhere("thaw", lambda host: host.thaw())
+        results = phases.each("thaw", lambda host: host.thaw())
         outcomes = [
             HostOutcome(name, Outcome.ANSWERED, f"was {freeze_in_words(one)}" if one else "was not frozen")
-            for name, one in was.items()
+            for name, one in results.given.items()
         ]
-        return run.ended(outcomes, f"{how_many(len(outcomes), 'host')} not frozen", code=ExitCode.OK)
+        return _ended(run, outcomes, results.failed, f"{how_many(len(outcomes), 'host')} not frozen", again="fab thaw")
 
     return _locked(run, wait_s, asked)
 
@@ -107,6 +112,26 @@ def _locked(run: FleetRun, wait_s: float, asked: Callable[[Phases], RunEnded]) -
         return asked(phases)
 
     return run.guard(guarded)
+
+
+def _ended(
+    run: FleetRun,
+    outcomes: Sequence[HostOutcome],
+    failed: Mapping[str, HostOutcome],
+    verdict: str,
+    *,
+    again: str,
+    next_step: str = "",
+    undo: str = "",
+) -> RunEnded:
+    """Tell what was done, and of the hosts where it failed the command that asks them again: what is done stays."""
+    every = [*outcomes, *failed.values()]
+    steps = [next_step, next_steps(failed.values())]
+    if failed:
+        verdict = f"{run.verb} FAILED on {', '.join(failed)}; {verdict}, and nothing else changed"
+        steps.append(f"{again} {run.on(list(failed))}")
+    code = ExitCode.FAILED if any(outcome.cause for outcome in every) else ExitCode.OK
+    return run.ended(every, verdict, code=code, next_step="\n".join(filter(None, steps)), undo=undo if outcomes else "")
 
 
 def _pruned(name: str, found: Mapping[str, Any], free: int | None) -> HostOutcome:

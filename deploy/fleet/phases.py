@@ -90,6 +90,14 @@ class Phases:
         with step(self._emit, name, detail):
             return self._all(name, what)
 
+    def each(self, name: str, what: Callable[[Host], T]) -> Results[T]:
+        """Do one thing on every host; one that fails keeps no other from it."""
+        with step(self._emit, name):
+            results = self._each(what)
+            if self._fanout.stopping:
+                raise self._stopped(name, results.failed)
+            return results
+
     def switch(
         self, releases: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], strategy: Strategy
     ) -> dict[str, dict[str, Any]]:
@@ -172,4 +180,4 @@ def _recovered(found: Mapping[str, Any]) -> str:
 
 def _spared(pruned: Mapping[str, Any]) -> dict[str, str]:
     """Releases that were due and are still in use, each with what uses it."""
-    return {release: pruned["kept"][release] for release in pruned["in_use"]}
+    return {release: pruned["kept"].get(release, "") for release in pruned["in_use"]}

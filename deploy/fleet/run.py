@@ -131,7 +131,7 @@ class FleetRun:
         if self.phases.skipped:
             away = [outcome.host for outcome in self.phases.skipped]
             verdict += f"; left out, because they cannot be reached: {', '.join(away)}"
-            next_step = f"{next_step}\n{self._command()} {self._on(away)}  # when they can be reached".strip()
+            next_step = f"{next_step}\n{self._command()} {self.on(away)}  # when they can be reached".strip()
         for host in self.phases.hosts:
             self.emit(HostCost(host.name, **asdict(host.counters)))
         for outcome in outcomes:
@@ -158,7 +158,7 @@ class FleetRun:
         tags = {names.tag_of(names.parse_release_id(release)) if release else None for release in moved.values()}
         if len(tags) != 1 or None in tags:
             return ""
-        where = self.where if len(moved) == len(self.stage.hosts) else self._on(list(moved))
+        where = self.where if len(moved) == len(self.stage.hosts) else self.on(list(moved))
         return f"fab {'rollback' if self.verb == 'deploy' else 'deploy'}:{tags.pop()} {where}"
 
     def _stopped(self, stopped: Stopped) -> RunEnded:
@@ -191,7 +191,8 @@ class FleetRun:
         found = {outcome.host: outcome for outcome in (*outcomes, *self.phases.skipped)}
         return [found[host.name] for host in self.stage.hosts if host.name in found]
 
-    def _on(self, hosts: Sequence[str]) -> str:
+    def on(self, hosts: Sequence[str]) -> str:
+        """The options that name these hosts alone."""
         return f"--stage {self.stage.name} --hosts {','.join(hosts)}"
 
     def _without_these(self, outcomes: Sequence[HostOutcome]) -> list[str]:
@@ -200,7 +201,7 @@ class FleetRun:
         named = self.verb in ("deploy", "rollback") and not self.phases.skipped
         if not named or not others or len(others) == len(outcomes):
             return []
-        return [f"{self._command()} {self._on(others)}  # without it"]
+        return [f"{self._command()} {self.on(others)}  # without it"]
 
     def _what(self) -> str:
         return f"{self.verb} of {self.tag}" if self.tag else self.verb

@@ -107,8 +107,11 @@ def _by_name(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(map(check, cast("dict[str, Any]", value).values()))
 
 
+_names = _each(_text)
+
+
 def _error(value: Any) -> bool:
-    told = {"kind": _text, "next?": _text, "log?": _each(_text), "current?": _or_none(_release)}
+    told = {"kind": _text, "next?": _text, "log?": _names, "current?": _or_none(_release)}
     told |= {"switched?": _flag, "holder?": _or_none(_holder), "freeze?": _or_none(_freeze)}
     theirs = isinstance(value, dict) and cast("dict[str, Any]", value).get("kind") in ("locked", "frozen")
     return _fields("error", value, told if theirs else {**told, "step": _text, "cause": _text})
@@ -131,18 +134,38 @@ _lease = _like("lease", release=_text, at=_time, run=_or_none(_text), by=_or_non
 _facts = _like(
     "facts",
     **{
-        "python": _text, "platform": _text, "user": _text, "clock": _time, "problems": _each(_text),
+        "python": _text, "platform": _text, "user": _text, "clock": _time, "problems": _names,
         "current": _or_none(_release), "previous": _or_none(_release), "releases": _each(_row),
-        "pending": _each(_text), "lock?": _or_none(_holder), "free_bytes?": _count, "free_inodes?": _or_none(_count),
+        "pending": _names, "lock?": _or_none(_holder), "free_bytes?": _count, "free_inodes?": _or_none(_count),
         "machine_id?": _text, "rollback_candidates?": _each(_release), "lease?": _or_none(_lease), "landlock?": _count,
         "freeze?": _or_none(_freeze), "gone?": _each(_gone), "runs?": _each(_ran),
-        "unknown_hooks?": _each(_each(_text)),
+        "unknown_hooks?": _each(_names),
     },
 )  # fmt: skip
-_failure = _like("failure", **{"step": _text, "cause": _text, "next?": _text, "log?": _each(_text)})
+_failure = _like("failure", **{"step": _text, "cause": _text, "next?": _text, "log?": _names})
 _switched = {
     "outcome": _text, "release": _or_none(_release), "from": _or_none(_release), "failure?": _failure, "proof?": _text,
 }  # fmt: skip
+_recorded = _like("migrations", known=_or_none(_names), current=_or_none(_names), applied=_names)
+
+
+def _command(value: Any) -> bool:
+    return _text(value) or _names(value)
+
+
+_hook = _like(
+    "hook",
+    **{
+        "run": _command, "once": _flag, "on": _names, "timeout_s": _number,
+        "idempotent": _flag, "user?": _or_none(_text), "sealed": _flag,
+    },
+)  # fmt: skip
+_settings = _like("settings", **{"hooks?": _by_name(_by_name(_each(_hook)))})
+_problem = _like("problem", cause=_text, next=_text, mends=_flag, log=_names)
+_record = _like(
+    "record", what=_text, seq=_count, at=_or_none(_time), run=_or_none(_text),
+    **{"by?": _or_none(_text), "address?": _or_none(_text), "job?": _or_none(_text)},
+)  # fmt: skip
 _ENDING: Mapping[str, Check] = {
     "outcome": _text, "release": _or_none(_release), "from": _or_none(_release), "cause": _text, "proof": _text,
 }  # fmt: skip
@@ -150,13 +173,23 @@ _ANSWERS: Mapping[str, Mapping[str, Check]] = {
     "hello": {"facts": _facts},
     "lock": {"facts": _facts, "seq?": _count},
     "resume": {"facts": _facts, "seq": _count, "ending": _like("ending", **_ENDING)},
-    "offer": {"need": _each(_digest), "problems": _each(_text)},
+    "offer": {"need": _each(_digest), "problems": _names},
     "activate": _switched,
     "return": _switched,
     "probe": {"live": _or_none(_text), "well": _flag},
-    "verify": {"differences": _by_name(_each(_text))},
-    "prune": {"pruned": _each(_text)},
-}
+    "verify": {"differences": _by_name(_names)},
+    "stage": {"facts": _like("facts")},
+    "ready": {"problems": _each(_problem), "settings": _settings, "migrations": _recorded},
+    "migrations": {
+        "known": _or_none(_names), "pending": _or_none(_names), "failed": _or_none(_text), "log": _names,
+        "undo": _names, "recorded": _recorded,
+    },
+    "prune": {"pruned": _names, "kept": _by_name(_text), "in_use": _names, "free": _count},
+    "pin": {"changed": _names},
+    "freeze": {"frozen": _freeze},
+    "thaw": {"was": _or_none(_freeze)},
+    "log": {"records": _each(_record)},
+}  # fmt: skip
 
 
 def _depth(value: Any) -> int:

@@ -34,12 +34,10 @@ class Problem(NamedTuple):
 
 
 def answer(session: Session, context: Context, release: ReleaseId) -> Dict[str, Any]:
-    """What the control side is told: every problem, and of a release with its marker settings, tag and migrations."""
+    """What the control side is told: every problem, the settings that the marker holds, what is known of migrations."""
     found, problems = look(session, context, release)
-    told: Dict[str, Any] = {"problems": [problem.to_json() for problem in problems]}
-    if found is not None:
-        manifest = found.manifest
-        told.update(settings=dict(manifest.settings), tag=manifest.tag, commit=manifest.commit)
+    settings: Dict[str, Any] = dict(found.manifest.settings) if found else {}
+    told = {"problems": [problem.to_json() for problem in problems], "settings": settings}
     return dict(told, migrations=migrations.recorded(session, release))
 
 

@@ -282,15 +282,13 @@ class Conversation:
         return {"facts": {}}
 
     def _ready(self, request: Mapping[str, Any]) -> Answer:
-        nothing = {"known": None, "current": None, "applied": []}
-        if request["release"] not in self.host.releases:
-            cause = f"{request['release']} is not a complete release"
-            return {"problems": [{"cause": cause, "next": "", "mends": True, "log": []}], "migrations": nothing}
-        manifest = self.host.releases[request["release"]]
-        settings = dict(manifest.settings)
+        found = self.host.releases.get(request["release"])
+        problem = {"cause": f"{request['release']} is not a complete release", "next": "", "mends": True, "log": []}
         return {
-            "problems": [], "settings": settings, "tag": manifest.tag, "commit": manifest.commit, "migrations": nothing,
-        }  # fmt: skip
+            "problems": [] if found else [problem],
+            "settings": dict(found.settings) if found else {},
+            "migrations": {"known": None, "current": None, "applied": []},
+        }
 
     def _hooks(self, request: Mapping[str, Any]) -> Answer:
         self._locked()
@@ -409,7 +407,7 @@ class Conversation:
 
     def _prune(self, request: Mapping[str, Any]) -> Answer:
         self._locked()
-        return {"pruned": [], "in_use": []}
+        return {"pruned": [], "kept": {}, "in_use": [], "free": 1 << 40}
 
     def _unlock(self, request: Mapping[str, Any]) -> Answer:
         self.host.holder = None

@@ -322,6 +322,39 @@ def test_status_and_releases_tables(text: str, capsys: pytest.CaptureFixture[str
         assert json.loads(out)["hosts"][0]["current"]["tag"] == text or "\ud800" in text
 
 
+RECORDED = {"known": None, "current": ["app.0001"], "applied": []}
+HOOK = {"run": "x", "once": True, "on": ["deploy"], "timeout_s": 3.0, "idempotent": False, "user": None, "sealed": True}
+PROBLEM = {"cause": "gone", "next": "", "mends": True, "log": []}
+RECORD = {"seq": 3, "at": 5.0, "run": "r", "what": "lock", "by": "ann", "verb": "deploy"}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "ready": {"problems": [PROBLEM], "settings": {"hooks": {"app": {"probe": [HOOK]}}}, "migrations": RECORDED},
+    "migrations": {"known": None, "pending": None, "failed": None, "log": [], "undo": [], "recorded": RECORDED},
+    "log": {"records": [RECORD]}, "pin": {"changed": []}, "stage": {"facts": {}},
+    "freeze": {"frozen": {"by": "ann", "reason": "audit", "since": 5.0, "until": None}}, "thaw": {"was": None},
+    "prune": {"pruned": [], "kept": {"v1-00000000": "live"}, "in_use": [], "free": 5},
+}  # fmt: skip
+LIES: list[tuple[str, str, Any]] = [
+    ("ready", "problems", [{**PROBLEM, "mends": "no"}]), ("ready", "problems", None),
+    ("ready", "settings", {"hooks": {"app": {"probe": ["rm"]}}}), ("ready", "settings", {"hooks": []}),
+    ("ready", "settings", {"hooks": {"app": {"probe": [{**HOOK, "on": None}]}}}), ("ready", "migrations", {}),
+    ("ready", "migrations", {**RECORDED, "applied": [1]}), ("migrations", "undo", [["x"]]),
+    ("migrations", "known", "app.0001"), ("migrations", "recorded", None), ("log", "records", [{}]),
+    ("log", "records", [{**RECORD, "at": 1e300}]), ("log", "records", [{**RECORD, "by": {}}]), ("pin", "changed", {}),
+    ("freeze", "frozen", {"since": "x"}), ("freeze", "frozen", None), ("thaw", "was", []), ("stage", "facts", []),
+    ("prune", "kept", ["v1"]), ("prune", "free", "much"), ("prune", "in_use", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "name", "lie"), LIES, ids=str)
+def test_a_lie_in_any_other_answer_is_named(op: str, name: str, lie: Any) -> None:
+    """The true answer is let through; with one field wrong, or without it, it is no answer."""
+    shape.checked(op, {"ok": True, **ANSWERS[op]})
+    with pytest.raises(shape.Misshapen):
+        shape.checked(op, {"ok": True, **ANSWERS[op], name: lie})
+    with pytest.raises(shape.Misshapen, match=f"lacks {name}"):
+        shape.checked(op, {"ok": True, **{key: value for key, value in ANSWERS[op].items() if key != name}})
+
+
 # The report alone, by property
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -352,7 +385,7 @@ def test_whatever_a_host_tells_every_sink_is_sound(step: str, detail: str, state
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200, deadline=None)
-@given(st.sampled_from(["hello", "lock", "resume", "offer", "activate", "verify", "prune", "other"]), _JSON, _JSON)
+@given(st.sampled_from([*sorted(shape._ANSWERS), "other"]), _JSON, _JSON)
 def test_whatever_is_answered_is_believed_or_named(op: str, facts: Any, more: Any) -> None:
     """No answer, however it is made, raises anything but Misshapen."""
     for value in ({"ok": True, "facts": facts, "need": more, "error": more}, {"ok": False, "error": facts}):

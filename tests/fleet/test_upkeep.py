@@ -18,6 +18,7 @@ from deploy import pipeline, upkeep
 from deploy.errors import ExitCode
 from deploy.events import Notice
 from deploy.fleet import locking
+from deploy.fleet.host import Host
 from deploy.onhost.journal import read
 from deploy.onhost.lock import Lock, holder_of
 from deploy.pipeline import Request
@@ -148,6 +149,30 @@ def test_a_tag_is_pinned_on_every_host_or_on_none(fleet: Any, request_: Request,
     assert any("pinned by tester" in line for line in ended.hosts[0].detail.splitlines())
     assert upkeep.pin(request_, "v1", fleet.events.append, pinned=False).exit_code == 0
     assert upkeep.pin(request_, "v1", fleet.events.append, pinned=False).undo == ""
+
+
+def test_what_fails_on_one_host_is_done_on_the_others_and_told(
+    fleet: Any, request_: Request, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never "unchanged" of hosts that changed; the next command asks the one that failed, and only it."""
+    true = Host.freeze
+
+    def freeze(host: Host, reason: str, until: float | None, for_s: float | None) -> dict[str, Any]:
+        return true(host, reason, until if host.name != "web-2" else time.time() - 5, for_s)
+
+    monkeypatch.setattr(Host, "freeze", freeze)
+    ended = upkeep.freeze(request_, "disk's swap", upkeep.Term(4102444800.0, 1e9), fleet.events.append)
+    monkeypatch.setattr(Host, "freeze", true)
+    try:
+        assert ended.exit_code == ExitCode.FAILED
+        assert words(ended) == {"web-1": "answered", "web-2": "failed", "web-3": "answered"}
+        assert ended.verdict.startswith("freeze FAILED on web-2; 2 hosts frozen until 2100-01-01")
+        again = ended.next_step.splitlines()[-1]
+        assert again == """fab freeze 'disk'"'"'s swap' --until 2100-01-01T00:00:00Z --stage test --hosts web-2"""
+        assert ended.undo == "fab thaw --stage test"
+        assert [bool(fleet.history(name).freeze) for name in fleet.names] == [True, False, True]
+    finally:
+        assert upkeep.thaw(request_, fleet.events.append).exit_code == 0
 
 
 def test_a_prune_for_space_that_cannot_be_had_says_what_keeps_the_rest(

@@ -8,6 +8,7 @@
     python -m tests.faults deploy --states 8                   the same of eight such places, chosen by the seed
     python -m tests.faults deploy --kind power --disk xfs      look at the disk as a power cut leaves it after each call
     python -m tests.faults deploy --kind control               kill the control side at each message, four signals
+    python -m tests.faults deploy --by hook                    strike by the preloaded hook, where ptrace(2) is refused
     python -m tests.faults --list                              the scenarios
 
 Exit status 1 where the oracle found a violation, or a point that was asked for by name did not fire.
@@ -28,9 +29,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.faults import campaign, control, power
-from tests.faults.campaign import KILL, Campaign, Tally
+from tests.faults.campaign import Campaign, Tally
 from tests.faults.ground import SCENARIOS, Scenario
-from tests.faults.strace import Fault
+from tests.faults.strace import KILL, Fault
 
 SHELF = "/mnt"
 """Covered by files in memory, in a namespace of mounts of our own."""
@@ -46,7 +47,7 @@ def main() -> None:
     _apart()
     folder = Path(tempfile.mkdtemp(prefix="sealed-deploy-faults-", dir=os.environ.get(_APART) or None))
     try:
-        tally = _run(asked, Campaign(folder, asked.seed))
+        tally = _run(asked, Campaign(folder, asked.seed, hooked=asked.by == "hook"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(tally.line())
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("scenario", nargs="?", choices=sorted(SCENARIOS), default="deploy")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--kind", choices=("kill", "errno", "power", "control"), default="kill")
+    parser.add_argument("--by", choices=("strace", "hook"), default="strace")
     parser.add_argument("--disk", choices=("ext4", "xfs", "btrfs"), default="ext4")
     parser.add_argument("--without-syncfs", action="store_true")
     parser.add_argument("--points", type=int, default=1_000_000)
@@ -75,7 +77,7 @@ def _arguments() -> argparse.Namespace:
 
 def _run(asked: argparse.Namespace, runs: Campaign) -> Tally:
     scenario = SCENARIOS[asked.scenario]
-    family = f"{asked.kind} points, {asked.scenario}"
+    family = f"{asked.kind} points{' by the hook' if asked.by == 'hook' else ''}, {asked.scenario}"
     if asked.kind == "power":
         return _power(asked, runs)
     if asked.kind == "control":

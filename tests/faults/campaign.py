@@ -13,12 +13,11 @@ from pathlib import Path
 from deploy.events import HostStep, Notice
 from deploy.link.local import LocalPipe
 from deploy.link.pipe import Pipe
-from tests.faults import oracle, strace
+from tests.faults import hook, oracle, strace
 from tests.faults.ground import Ground, Recorder, Scenario
-from tests.faults.strace import Call, Fault
+from tests.faults.strace import KILL, Call, Fault
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "ENOMEM")
-KILL = "signal=KILL"
 EVERY_NTH_IS_NEW = 6
 """The next deploy is of the same tag, which may find a release half made; one in so many is of a new one."""
 
@@ -65,11 +64,12 @@ class Tally:
 
 
 class Campaign:
-    """Points of one ground, one after the other."""
+    """Points of one ground, one after the other; struck by strace, or by the preloaded hook."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, hooked: bool = False) -> None:
         self.ground = Ground(folder)
         self.seed = seed
+        self.hook = hook.built(folder) if hooked else None
 
     def calls(self, scenario: Scenario) -> list[Call]:
         """What a run without a fault changes, in order. Raises AssertionError where it changes anything beside ROOT."""
@@ -137,14 +137,22 @@ class Campaign:
         for fault in faults:
             where, wrong, code = self.fire(scenario, fault)
             replay = f".venv-test/bin/python -m tests.faults {scenario.name} --call {fault.name} --when {fault.when}"
-            replay += f" --what {fault.what} --seed {self.seed}"
+            replay += f" --what {fault.what} --seed {self.seed}{' --by hook' if self.hook else ''}"
             tally.count(replay, where, wrong, str(code))
         tally.seconds = time.monotonic() - began
         return tally
 
     def _traced(self, *faults: Fault, names: Sequence[str] = strace.MUTATING) -> Callable[[str], Pipe]:
-        ground = self.ground
-        return lambda line: Recorder(LocalPipe(strace.traced(line, ground.trace, *faults, names=names)), ground.said)
+        ground, preloaded = self.ground, self.hook
+
+        def pipe(line: str) -> Pipe:
+            if preloaded:
+                line = hook.traced(line, ground.trace, preloaded, *faults)
+            else:
+                line = strace.traced(line, ground.trace, *faults, names=names)
+            return Recorder(LocalPipe(line), ground.said)
+
+        return pipe
 
 
 def kills(calls: Sequence[Call]) -> list[Fault]:

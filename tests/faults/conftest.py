@@ -1,7 +1,8 @@
 """Run one family of the fault harness as a program of its own, and keep its figures for the end of the run.
 
 SEALED_DEPLOY_FAULTS_TIMES=20 fires twenty times as many points, or all there are; SEALED_DEPLOY_FAULTS_SEED chooses
-others. Each violation prints the command that fires its point again.
+others; SEALED_DEPLOY_FAULTS_BY=hook strikes by the preloaded hook, which is what happens anyway where ptrace(2) is
+refused. Each violation prints the command that fires its point again.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.faults import hook
 
 TOP = Path(__file__).parents[2]
 TIMES = int(os.environ.get("SEALED_DEPLOY_FAULTS_TIMES", "1"))
@@ -24,18 +28,35 @@ SEED = os.environ.get("SEALED_DEPLOY_FAULTS_SEED", "1")
 Family = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def family(record_property: Callable[[str, object], None]) -> Family:
-    """Fire ``points`` of one family; gives its tally. Skips where this machine cannot."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
-    traced = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True)
-    if traced.returncode:
-        pytest.skip(f"ptrace(2) is refused here: {traced.stderr.strip()[:200]}")
+@cache
+def striker() -> str:
+    """What strikes on this machine: strace where it may trace, else the preloaded hook."""
+    if os.environ.get("SEALED_DEPLOY_FAULTS_BY"):
+        return os.environ["SEALED_DEPLOY_FAULTS_BY"]
+    traces = (
+        shutil.which("strace")
+        and subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+    )
+    return "strace" if traces else "hook"
 
-    def run(scenario: str, *words: str, points: int) -> dict[str, Any]:
+
+@pytest.fixture
+def family(record_property: Callable[[str, object], None], tmp_path: Path) -> Family:
+    """Fire ``points`` of one family; gives its tally. Skips where this machine cannot."""
+
+    def run(scenario: str, *words: str, points: int, by: str = "") -> dict[str, Any]:
+        if "control" not in words:
+            by = by or striker()
+        if by == "strace" != striker():
+            pytest.skip("strace is not installed, or ptrace(2) is refused here")
+        if by == "hook":
+            try:
+                hook.built(tmp_path)
+            except hook.CannotBuild as error:
+                pytest.skip(f"ptrace(2) is refused here, and the hook cannot be built: {error}")
         command = [sys.executable, "-m", "tests.faults", scenario, *words, "--points", str(points * TIMES)]
-        done = subprocess.run([*command, "--seed", SEED], cwd=TOP, capture_output=True, text=True)
+        command += ["--seed", SEED, *(["--by", by] if by else [])]
+        done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
         assert done.stdout, done.stderr
         tally: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         figures = {"fired": tally["fired"], "did not fire": len(tally["quiet"]), "violations": len(tally["violations"])}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+KILL = "signal=KILL"
 MUTATING = (
     "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir",
     "mkdirat", "rmdir", "open", "openat", "write", "pwrite64", "writev", "fsync", "fdatasync", "syncfs", "chmod",

@@ -20,7 +20,7 @@ def _mountable(tally) -> None:
 )
 def test_no_torn_file(family: Family, disk: str, scenario: str, points: int) -> None:
     """What a marker lists is there, ``current`` names it or the old one, and what was told as done is still done."""
-    tally = family(scenario, "--kind", "power", "--disk", disk, points=points)
+    tally = family(scenario, "--kind", "power", "--disk", disk, points=points, by="strace")
     _mountable(tally)
     holds(tally, least=min(points, 40) - 10)
     assert tally["torn"] == 0
@@ -28,6 +28,6 @@ def test_no_torn_file(family: Family, disk: str, scenario: str, points: int) -> 
 
 def test_it_would_be_seen(family: Family) -> None:
     """Without the syncfs before the marker, the same images show torn files."""
-    tally = family("deploy", "--kind", "power", "--without-syncfs", points=400)
+    tally = family("deploy", "--kind", "power", "--without-syncfs", points=400, by="strace")
     _mountable(tally)
     assert tally["torn"] > 0

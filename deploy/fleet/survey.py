@@ -107,7 +107,6 @@ def _release(row: Mapping[str, Any]) -> dict[str, Any]:
         "deployed_at": _iso(row["live_at"] or row["staged_at"]),
         "by": row["by"],
         "sealed": row["sealed"],
-        "size": None,
     }
 
 

@@ -8,6 +8,7 @@
     python -m tests.faults deploy --states 8                   the same of eight such places, chosen by the seed
     python -m tests.faults deploy --kind power --disk xfs      look at the disk as a power cut leaves it after each call
     python -m tests.faults deploy --kind control               kill the control side at each message, four signals
+    python -m tests.faults real-pip --kind moments --points 8  kill it at such moments inside the real pip
     python -m tests.faults deploy --by hook                    strike by the preloaded hook, where ptrace(2) is refused
     python -m tests.faults --list                              the scenarios
 
@@ -28,7 +29,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.faults import campaign, control, power
+from tests.faults import campaign, control, moments, power
 from tests.faults.campaign import Campaign, Tally
 from tests.faults.ground import SCENARIOS, Scenario
 from tests.faults.strace import KILL, Fault
@@ -54,14 +55,14 @@ def main() -> None:
     for quiet in tally.quiet:
         print("did not fire: " + quiet)
     print(json.dumps({**asdict(tally), "line": tally.line()}))
-    sys.exit(1 if tally.violations or (asked.call and tally.quiet) else 0)
+    sys.exit(1 if tally.violations or ((asked.call or asked.at) and tally.quiet) else 0)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("scenario", nargs="?", choices=sorted(SCENARIOS), default="deploy")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--kind", choices=("kill", "errno", "power", "control"), default="kill")
+    parser.add_argument("--kind", choices=("kill", "errno", "power", "control", "moments"), default="kill")
     parser.add_argument("--by", choices=("strace", "hook"), default="strace")
     parser.add_argument("--disk", choices=("ext4", "xfs", "btrfs"), default="ext4")
     parser.add_argument("--without-syncfs", action="store_true")
@@ -71,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--call")
     parser.add_argument("--when", type=int, default=1)
+    parser.add_argument("--at", type=float)
     parser.add_argument("--what", default=KILL)
     return parser.parse_args()
 
@@ -82,6 +84,8 @@ def _run(asked: argparse.Namespace, runs: Campaign) -> Tally:
         return _power(asked, runs)
     if asked.kind == "control":
         return _control(asked, runs, scenario)
+    if asked.kind == "moments":
+        return _moments(asked, runs, scenario)
     starts = [scenario]
     if asked.after:
         name, _, when = asked.after.partition(":")
@@ -129,6 +133,21 @@ def _control(asked: argparse.Namespace, runs: Campaign, scenario: Scenario) -> T
     for name, when in points:
         replay = f".venv-test/bin/python -m tests.faults {scenario.name} --kind control --what {name} --when {when}"
         tally.count(replay, *control.fire(runs, scenario, name, when))
+    tally.seconds = time.monotonic() - began
+    return tally
+
+
+def _moments(asked: argparse.Namespace, runs: Campaign, scenario: Scenario) -> Tally:
+    """Kills of the host program at seeded moments while the toolchain is at work; ``--at SECONDS`` for one."""
+    tally, began = Tally(f"kills inside {scenario.name}"), time.monotonic()
+    if asked.at is not None:
+        points = [asked.at]
+    else:
+        length, dice = moments.length_s(runs, scenario), random.Random(asked.seed)
+        points = sorted(dice.uniform(0, length) for _ in range(asked.points))
+    for at in points:
+        replay = f".venv-test/bin/python -m tests.faults {scenario.name} --kind moments --at {at:.3f}"
+        tally.count(replay, *moments.fire(runs, scenario, at))
     tally.seconds = time.monotonic() - began
     return tally
 

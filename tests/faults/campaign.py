@@ -126,7 +126,9 @@ class Campaign:
             tag, hooks = "v9", ()
         for name in self.ground.layout.shared.glob("ill-*"):
             name.unlink()
-        after = Scenario("mend", "", "deploy", None, tag, tag, keep=scenario.keep, hooks=hooks, health=False)
+        after = Scenario(
+            "mend", "", "deploy", None, tag, tag, keep=scenario.keep, hooks=hooks, health=False, real=scenario.real
+        )  # fmt: skip
         ended = self.ground.run(after)
         return oracle.recovered(self.ground, tag, ended)
 

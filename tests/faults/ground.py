@@ -69,6 +69,8 @@ class Scenario:
     ill: bool = False
     health: bool = True
     hooks: tuple[tuple[str, str], ...] = ()
+    real: bool = False
+    """With the real pip and virtualenv."""
     always: tuple[Fault, ...] = ()
     """What is wrong with the host all the while."""
 
@@ -83,6 +85,7 @@ SCENARIOS = {
     for scenario in (
         Scenario("deploy", "live", "deploy", "v1", "v2", "v2"),
         Scenario("first", "bare", "deploy", None, "v1", "v1"),
+        Scenario("real-pip", "live", "deploy", "v1", "v2", "v2", real=True),
         Scenario("sick", "live", "deploy", "v1", "v2", "v2", ill=True),
         Scenario("sick-first", "bare", "deploy", None, "v1", "v1", ill=True),
         Scenario("unready", "live", "deploy", "v1", "v2", "v2", hooks=(("prepare", f"{SAY_SECRET}; exit 7"),)),
@@ -165,7 +168,7 @@ class Ground:
         if scenario.ill and scenario.tag:
             self.fleet.ill(HOST, scenario.tag)
         if scenario.verb == "deploy" and scenario.tag:
-            return self.fleet.deploy(bundle(scenario.tag, **dict(scenario.hooks)), stage=stage)
+            return self.fleet.deploy(bundle(scenario.tag, real=scenario.real, **dict(scenario.hooks)), stage=stage)
         if scenario.verb == "rollback":
             return self.fleet.rollback(scenario.tag, stage=stage)
         run = self.fleet.run(scenario.verb, stage)

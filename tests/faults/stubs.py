@@ -1,7 +1,7 @@
 """A closure that costs nothing: stand-ins for pip and virtualenv as real vendored wheels, and one source archive.
 
 The host program does everything for real (receive, unpack, seal, build, install, capture, compile); only what would
-run for seconds inside its sealed children is a few lines here.
+run for seconds inside its sealed children is a few lines here. ``real`` ones take those seconds.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import io
 import sys
 import tarfile
 import zipfile
+from functools import cache
 from typing import Any
 
 from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
 from deploy.wire.names import Sha256
 from tests.fleet.conftest import Bundle
+from tests.hosts import projects
 
 CANARY = "canary-5f1d0c2e-secret"
 """The value of env_files' SECRET, hunted in everything that leaves the host program."""
@@ -75,25 +77,31 @@ def _digest(data: bytes) -> Sha256:
     return Sha256(hashlib.sha256(data).hexdigest())
 
 
-ARCHIVES = {
-    "pip-1-py3-none-any.whl": _wheel({"pip/__init__.py": "", "pip/__pip-runner__.py": _PIP}),
-    "virtualenv-1-py3-none-any.whl": _wheel({"virtualenv/__init__.py": "", "virtualenv/__main__.py": _VIRTUALENV}),
-    "greeting-1.0.tar.gz": _sdist(),
-}
+@cache
+def _archives(*, real: bool) -> dict[str, bytes]:
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if real:
+        greeting = projects.sdist("greeting", "2.0", files={"greeting.py": "GREETING = 'hello'\n"})
+        return dict([(path.name, path.read_bytes()) for path in projects.toolchain_wheels(python)] + [greeting])
+    return {
+        "pip-1-py3-none-any.whl": _wheel({"pip/__init__.py": "", "pip/__pip-runner__.py": _PIP}),
+        "virtualenv-1-py3-none-any.whl": _wheel({"virtualenv/__init__.py": "", "virtualenv/__main__.py": _VIRTUALENV}),
+        "greeting-1.0.tar.gz": _sdist(),
+    }
 
 
-def target() -> Target:
-    """The closure: one source archive to build, and the stand-ins as its toolchain."""
+def target(*, real: bool = False) -> Target:
+    """The closure: one source archive to build, and the stand-ins (or the real ones) as its toolchain."""
     packages = {
         _digest(data): Package(
             _digest(data), name.split("-")[0], name.split("-")[1].removesuffix(".tar.gz"),
             "wheel" if name.endswith(".whl") else "sdist",
         )
-        for name, data in ARCHIVES.items()
+        for name, data in _archives(real=real).items()
     }  # fmt: skip
-    pip, virtualenv, greeting = packages
+    *tools, greeting = packages
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    return Target(python, "any", packages, (greeting,), (pip, virtualenv))
+    return Target(python, "any", packages, (greeting,), tuple(tools))
 
 
 def content(tag: str) -> bytes:
@@ -101,23 +109,23 @@ def content(tag: str) -> bytes:
     return f"VERSION = {tag!r}\n".encode()
 
 
-def bundle(tag: str, **hooks: str) -> Bundle:
+def bundle(tag: str, *, real: bool = False, **hooks: str) -> Bundle:
     """What is shipped for one tag: a few files, a link, a shared folder, secrets, hooks by point."""
     trees = {"app.py": content(tag), "package/module.py": b"X = 1\n" * 200, "package/empty.py": b""}
     trees.update({"run": b"#!/bin/sh\n", "link.py": b"app.py"})
     modes = {"run": "100755", "link.py": "120000"}
     files = [TreeFile(n, modes.get(n, "100644"), _digest(data), len(data)) for n, data in sorted(trees.items())]
-    archives = {_digest(data): Archive(name, len(data)) for name, data in ARCHIVES.items()}
+    archives = {_digest(data): Archive(name, len(data)) for name, data in _archives(real=real).items()}
     filled = {
         point: [{"run": run, "once": point == "before_activate", "on": ["deploy"], "timeout_s": 60, "idempotent": True,
                  "user": None, "sealed": False}]
         for point, run in hooks.items()
     }  # fmt: skip
     settings: dict[str, Any] = {
-        "requirements": "app", "python": target().python, "shared": {"dirs": ["media"], "files": []},
+        "requirements": "app", "python": target(real=real).python, "shared": {"dirs": ["media"], "files": []},
         "env_files": ["shared/.env"], "site_packages": "link", "environment": {}, "hooks": {"app": filled},
     }  # fmt: skip
     commit = hashlib.sha1(tag.encode()).hexdigest()
-    manifest = Manifest("demo", tag, commit, commit, None, "", tuple(files), archives, (target(),), settings)
-    blobs = {_digest(data): data for data in [*trees.values(), *ARCHIVES.values()]}
+    manifest = Manifest("demo", tag, commit, commit, None, "", tuple(files), archives, (target(real=real),), settings)
+    blobs = {_digest(data): data for data in [*trees.values(), *_archives(real=real).values()]}
     return Bundle(manifest, {str(digest): data for digest, data in blobs.items()})

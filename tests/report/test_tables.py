@@ -22,7 +22,6 @@ def _release(tag: str, seq: int, state: str, *, bad: bool = False, pinned: str =
         "deployed_at": "2026-11-23T08:30:00+00:00",
         "by": "ann@bastion",
         "sealed": "kernel",
-        "size": None,
     }
 
 

@@ -15,9 +15,9 @@ from deploy.link.line import Line
 from deploy.link.local import LocalPipe
 from deploy.onhost.layout import remove_tree
 from tests.bundle.conftest import carol, gpg, make, project, ssh
-from tests.fleet.conftest import bundle, fleet, hosts, toolchain
+from tests.fleet.conftest import bundle, fleet, hosts
 
-__all__ = ["bundle", "carol", "fleet", "gpg", "hosts", "make", "project", "ssh", "toolchain"]
+__all__ = ["bundle", "carol", "fleet", "gpg", "hosts", "make", "project", "ssh"]
 
 Said = dict[str, Any]
 

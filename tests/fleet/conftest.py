@@ -1,11 +1,10 @@
-"""A fleet of folders: the real host program over real pipes, the real toolchain from this repository's vendor/."""
+"""A fleet of folders: the real host program over real pipes, with stand-ins for pip and virtualenv."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from deploy import pipeline
-from deploy.closure import HostNeed, lockfile, plan
+from deploy.closure import HostNeed
 from deploy.errors import Refused
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
@@ -28,8 +27,10 @@ from deploy.onhost import history, journal
 from deploy.onhost.layout import Layout, remove_tree
 from deploy.settings import ALL_AT_ONCE, Command, Deadlines, Health, HostSettings, Stage, Strategy, Trust
 from deploy.wire import framing
-from deploy.wire.manifest import Archive, Manifest, Package, Target, TreeFile
+from deploy.wire.manifest import Archive, Manifest, TreeFile
 from deploy.wire.names import Sha256
+from tests.fleet import standins
+from tests.fleet.standins import digest_of
 
 TOP = Path(__file__).parents[2]
 RESTART = 'echo "$DEPLOY_TAG" >> "$DEPLOY_ROOT/shared/runs"'
@@ -39,7 +40,7 @@ WELL = 'test ! -e "$DEPLOY_ROOT/shared/ill-$(tail -n 1 "$DEPLOY_ROOT/shared/runs
 
 @dataclass
 class Bundle:
-    """What is shipped for one tag, made by hand: one file, no packages, the real toolchain."""
+    """What is shipped for one tag, made by hand: one file, no packages."""
 
     manifest: Manifest
     blobs: dict[str, bytes]
@@ -295,22 +296,11 @@ def bare(tmp_path: Path) -> Fleet:
 
 
 @pytest.fixture(scope="session")
-def toolchain() -> tuple[Target, dict[Sha256, Archive]]:
-    """The pinned pip and virtualenv of this repository for the Python that runs the tests."""
-    lock = lockfile.read_lock((TOP / "requirements/pylock.app.toml").read_bytes(), "pylock.app.toml")
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    machine = f"linux_{platform.machine()}"
-    for target in plan.targets(lock):
-        if (target.python, target.platform) == (python, machine):
-            packages: dict[Sha256, Package] = {digest: target.packages[digest] for digest in target.toolchain}
-            archives = {digest: plan.archives(lock)[digest] for digest in packages}
-            return Target(python, "any", packages, (), target.toolchain), archives
-    pytest.skip(f"no toolchain is locked here for Python {python} on {machine}")
-
-
-@pytest.fixture(scope="session")
-def bundle(toolchain: tuple[Target, dict[Sha256, Archive]]) -> Callable[..., Bundle]:
+def bundle() -> Callable[..., Bundle]:
     """Make a bundle of a tag; ``hooks`` are of the app level: ``prepare="test -e x"``, a dict or a list for more."""
+    target = standins.target(standins.TOOLCHAIN)
+    blobs = {digest_of(data): data for data in standins.TOOLCHAIN.values()}
+    archives = {digest_of(data): Archive(name, len(data)) for name, data in standins.TOOLCHAIN.items()}
     default = {
         "once": False, "on": ["deploy", "rollback"], "timeout_s": 60, "idempotent": False, "user": None,
         "sealed": False,
@@ -326,7 +316,6 @@ def bundle(toolchain: tuple[Target, dict[Sha256, Archive]]) -> Callable[..., Bun
         }
 
     def make(tag: str, by_level: dict[str, Any] | None = None, **hooks: Any) -> Bundle:
-        target, archives = toolchain
         content = f"VERSION = {tag!r}\n".encode()
         digest = Sha256(hashlib.sha256(content).hexdigest())
         by_level = {level: filled(points) for level, points in (by_level or {"app": hooks}).items()}
@@ -337,7 +326,6 @@ def bundle(toolchain: tuple[Target, dict[Sha256, Archive]]) -> Callable[..., Bun
         commit = hashlib.sha1(tag.encode()).hexdigest()
         files = (TreeFile("app.py", "100644", digest, len(content)),)
         manifest = Manifest("demo", tag, commit, commit, None, "", files, archives, (target,), settings)
-        blobs: dict[str, bytes] = {a: (TOP / "vendor" / archive.name).read_bytes() for a, archive in archives.items()}
         return Bundle(manifest, {**blobs, digest: content})
 
     return make

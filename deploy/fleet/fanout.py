@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,18 +22,21 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _HeldSignals:
-    """Keeps Ctrl-C back until somebody is there to take it: raised while hosts are being started it would be lost.
+    """Keeps Ctrl-C back until somebody is there to take it: raised elsewhere it would be lost, or leave a host open.
 
     Leaving the pool waits for every host, and no second Ctrl-C would come to end that.
     """
 
     def __init__(self) -> None:
-        self._caught: list[int] = []
+        self.caught = False
         self._handlers: dict[int, Any] = {}
+
+    def hold(self) -> None:
+        """Take signals and only remember them."""
         if threading.current_thread() is threading.main_thread():
             for number in _STOPS:
-                if callable(signal.getsignal(number)):
-                    self._handlers[number] = signal.signal(number, lambda caught, _: self._caught.append(caught))
+                if number not in self._handlers and callable(signal.getsignal(number)):
+                    self._handlers[number] = signal.signal(number, self._catch)
 
     def restore(self) -> None:
         """Give signals back to who took them before."""
@@ -44,9 +48,12 @@ class _HeldSignals:
     def let_go(self) -> None:
         """Give them back, and raise KeyboardInterrupt where one came meanwhile."""
         self.restore()
-        if self._caught:
-            self._caught.clear()
+        if self.caught:
+            self.caught = False
             raise KeyboardInterrupt
+
+    def _catch(self, _number: int, _frame: object) -> None:
+        self.caught = True
 
 
 @dataclass
@@ -62,8 +69,29 @@ class Fanout:
 
     def __init__(self, on_interrupt: Callable[[], None]) -> None:
         self._on_interrupt = on_interrupt
-        self.stopping = False
+        self._signals = _HeldSignals()
+        self._between = False
+        self._stopping = False
         self.bugs: list[Exception] = []
+
+    @property
+    def stopping(self) -> bool:
+        """Whether Ctrl-C came; one that was held back counts from when the main thread asks."""
+        if self._signals.caught and threading.current_thread() is threading.main_thread():
+            self._signals.caught = False
+            self._stop()
+        return self._stopping
+
+    @contextmanager
+    def held_between_steps(self) -> Generator[None]:
+        """Meanwhile a Ctrl-C that comes between two steps counts at the next one; none is cut in half by it."""
+        self._between = True
+        self._signals.hold()
+        try:
+            yield
+        finally:
+            self._between = False
+            self._signals.restore()
 
     def each(self, hosts: Sequence[Host], what: Callable[[Host], T]) -> Results[T]:
         """Call ``what`` for every host, in parallel. A bug in one call fails its host and is kept in ``bugs``."""
@@ -71,16 +99,16 @@ class Fanout:
         if not hosts:
             return results
         with ThreadPoolExecutor(min(AT_ONCE, len(hosts)), thread_name_prefix="host") as pool:
-            held = _HeldSignals()
+            self._signals.hold()
             try:
                 futures = {host.name: pool.submit(what, host) for host in hosts}
-                self._wait(list(futures.values()), held)
+                self._wait(list(futures.values()))
             except KeyboardInterrupt:
                 for host in hosts:
                     host.close()  # every waiting call ends with a lost line
                 raise
             finally:
-                held.restore()
+                self._step_over()
         for host in hosts:
             try:
                 results.given[host.name] = futures[host.name].result()
@@ -94,20 +122,33 @@ class Fanout:
     def rest(self, seconds: float) -> None:
         """Wait. The first Ctrl-C ends that at once, and asks to stop after the step."""
         try:
+            self._signals.let_go()
             time.sleep(seconds)
+            self._signals.hold()
         except KeyboardInterrupt:
-            self.stopping = True
-            self._on_interrupt()
+            self._stop()
+        finally:
+            self._step_over()
 
-    def _wait(self, futures: list[object], held: _HeldSignals) -> None:
+    def _wait(self, futures: list[object]) -> None:
         while True:
             try:
-                held.let_go()
+                self._signals.let_go()
                 _, waiting = wait(futures, timeout=0.5)  # type: ignore[arg-type]
                 if not waiting:
+                    self._signals.hold()
                     return
             except KeyboardInterrupt:
-                if self.stopping:
+                if self._stopping:
                     raise
-                self.stopping = True
-                self._on_interrupt()
+                self._stop()
+
+    def _step_over(self) -> None:
+        if self._between:
+            self._signals.hold()
+        else:
+            self._signals.restore()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._on_interrupt()

@@ -104,7 +104,8 @@ class Phases:
         """Switch all hosts, wave after wave, and confirm, or raise Stopped. Gives each answer to ``activate``."""
         self._finishing = True  # a migration that is cut in half is worse than one that is finished for nothing
         activation = Activation(self.hosts, releases, settings, strategy=strategy, fanout=self._fanout, emit=self._emit)
-        return activation.run()
+        with self._fanout.held_between_steps():
+            return activation.run()
 
     def prune(self) -> None:
         """Delete what is due; a failure is told and changes nothing else."""

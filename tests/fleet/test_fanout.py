@@ -68,3 +68,28 @@ def test_the_second_one_lets_every_host_go() -> None:
     with pytest.raises(KeyboardInterrupt):
         fanout.each(hosts, what)
     assert all(host.closed for host in hosts)
+
+
+def test_between_two_steps_of_a_switch_it_counts_at_the_next() -> None:
+    """Raised there, it would leave hosts open that were about to be confirmed; asked for or waited for, it is heard."""
+    for then in ("asked", "rests"):
+        asked: list[int] = []
+        fanout = Fanout(lambda asked=asked: asked.append(1))
+        hosts: list[Any] = [Named("web-1")]
+        with fanout.held_between_steps():
+            for _ in range(2):
+                assert fanout.each(hosts, lambda host: host.name).given == {"web-1": "web-1"}
+            os.kill(os.getpid(), signal.SIGINT)
+            assert asked == []
+            if then == "rests":
+                began = time.monotonic()
+                fanout.rest(30)
+                assert time.monotonic() - began < 20
+            assert fanout.stopping
+            assert asked == [1]
+            assert fanout.each(hosts, lambda host: host.name).given  # finished first
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                fanout.each(hosts, lambda _: time.sleep(0.2))
+        assert hosts[0].closed
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,4 +1,4 @@
-"""The page of guarantees is complete: every fault has its tests, and every test it names exists."""
+"""The page of guarantees is complete: every fault has a test named after it, and every test it names exists."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def functions(file: str) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef))
 
 
-def test_every_line_has_tests() -> None:
+def test_every_line_has_a_test_named_after_it() -> None:
     """All lines are there, in order, and none has only words."""
     found = rows()
     assert list(found) == list(range(1, LAST + 1))
-    assert [number for number, tests in found.items() if not tests] == []
+    without = [n for n, tests in found.items() if not any(f"::test_line_{n}_" in test for test in tests)]
+    assert without == []
 
 
 def test_every_test_exists() -> None:

@@ -103,7 +103,7 @@ def test_a_tag_moved_before_packing_ships_what_was_resolved(project: Any) -> Non
         assert bundle.read(app.sha256) == b"print('hello')\n"
 
 
-def test_attributes_and_the_work_tree_have_no_say(project: Any) -> None:
+def test_line_33_attributes_and_the_work_tree_have_no_say(project: Any) -> None:
     """export-ignore, export-subst, eol, ident, filters, a dirty tree and untracked files leave the bytes alone."""
     project.git("config", "filter.shout.clean", "tr a-z A-Z")
     project.git("config", "filter.shout.smudge", "tr a-z A-Z")
@@ -359,7 +359,7 @@ def test_excluding_everything_is_refused(project: Any) -> None:
     assert refusal(project.folder).problems == ("no file remains to ship",)
 
 
-def test_missing_blobs_are_named(project: Any) -> None:
+def test_line_31_missing_blobs_are_named(project: Any) -> None:
     """A clone that lacks a blob is refused with the object's id, never a truncated bundle."""
     project.tag("v1")
     oid = project.git("rev-parse", "HEAD:app.py")

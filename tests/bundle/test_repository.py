@@ -68,7 +68,7 @@ def test_a_missing_tag_names_the_nearest_and_how_to_get_it(project: Any) -> None
     assert refused.value.next_step.startswith("git fetch upstream tag v1.2.O, or name another")
 
 
-def test_a_branch_of_the_same_name_has_no_say(project: Any) -> None:
+def test_line_27_a_branch_of_the_same_name_has_no_say(project: Any) -> None:
     """refs/tags wins over refs/heads, silently and always."""
     project.tag("v1")
     tagged = project.git("rev-parse", "HEAD")
@@ -86,7 +86,7 @@ def test_only_refs_tags_counts(project: Any, ref: str) -> None:
         Repository(project.folder).resolve("v1")
 
 
-def test_a_ref_at_another_tags_object_is_refused(project: Any) -> None:
+def test_line_28_a_ref_at_another_tags_object_is_refused(project: Any) -> None:
     """refs/tags/v3 that points at v1's (perhaps signed) tag object is refused, both names told."""
     project.git("update-ref", "refs/tags/v3", project.tag("v1"))
     with pytest.raises(Refused, match="refs/tags/v3 points at the tag object of 'v1'"):
@@ -123,7 +123,7 @@ def test_replace_refs_have_no_say(project: Any) -> None:
     assert Repository(project.folder).resolve("v1").tree == tree
 
 
-def test_a_tag_moved_after_resolving_changes_nothing(project: Any) -> None:
+def test_line_29_a_tag_moved_after_resolving_changes_nothing(project: Any) -> None:
     """What was resolved stays resolved: object ids travel, not names."""
     project.tag("v1")
     found = Repository(project.folder).resolve("v1")
@@ -225,7 +225,7 @@ def test_a_repository_without_a_commit(make: Callable[[str], Any]) -> None:
     assert "git tag -a" in refused.value.next_step
 
 
-def test_notices_tell_of_a_dirty_tree_and_another_head(project: Any) -> None:
+def test_line_32_notices_tell_of_a_dirty_tree_and_another_head(project: Any) -> None:
     """Uncommitted changes and a HEAD elsewhere are told, never an error; a clean tree at the tag tells nothing."""
     project.tag("v1")
     repository = Repository(project.folder)

@@ -621,7 +621,7 @@ def locked(project: Project, one: Case) -> None:
 
 
 @pytest.mark.parametrize("one", TABLE, ids=[one.name for one in TABLE])
-def test_what_check_says(project: Project, one: Case) -> None:
+def test_line_35_what_check_says(project: Project, one: Case) -> None:
     """Exactly these problems, no other, whatever else is in order."""
     locked(project, one)
     found = project.problems()

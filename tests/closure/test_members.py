@@ -100,7 +100,7 @@ def read_tar(data: bytes) -> members.Contents:
         ),
     ],
 )
-def test_hostile_tars_are_refused(entries: list[tuple[tarfile.TarInfo, bytes]], says: str) -> None:
+def test_line_38_hostile_tars_are_refused(entries: list[tuple[tarfile.TarInfo, bytes]], says: str) -> None:
     """Each member that could land elsewhere than it seems, or be more than a file, is refused by name."""
     with pytest.raises(BadArchive, match=says):
         read_tar(tar(*entries))

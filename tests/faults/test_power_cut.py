@@ -18,7 +18,7 @@ def _mountable(tally) -> None:
     ("disk", "scenario", "points"),
     [("ext4", "deploy", 200), ("ext4", "rollback", 60), ("xfs", "deploy", 30), ("btrfs", "deploy", 20)],
 )
-def test_no_torn_file(family: Family, disk: str, scenario: str, points: int) -> None:
+def test_line_4_no_torn_file(family: Family, disk: str, scenario: str, points: int) -> None:
     """What a marker lists is there, ``current`` names it or the old one, and what was told as done is still done."""
     tally = family(scenario, "--kind", "power", "--disk", disk, points=points, by="strace")
     _mountable(tally)

@@ -119,7 +119,7 @@ def test_a_host_that_stays_away_is_unknown(fleet: Any, bundle: Make, words: Word
     assert fleet.history("web-2").open_switch is None
 
 
-def test_a_late_operator_is_fenced_off(fleet: Any, bundle: Make, words: Words) -> None:
+def test_line_45_a_late_operator_is_fenced_off(fleet: Any, bundle: Make, words: Words) -> None:
     """Whose line was lost while somebody else deployed is refused by sequence number, and changes nothing more."""
     others = bundle("v9")
 
@@ -135,7 +135,9 @@ def test_a_late_operator_is_fenced_off(fleet: Any, bundle: Make, words: Words) -
     assert fleet.current() == {"web-1": "v1", "web-2": "v9", "web-3": "v1"}
 
 
-def test_after_a_dead_run_a_rollback_undoes_only_what_it_switched(fleet: Any, bundle: Make, words: Words) -> None:
+def test_line_49_after_a_dead_run_a_rollback_undoes_only_what_it_switched(
+    fleet: Any, bundle: Make, words: Words
+) -> None:
     """Two hosts keep v2 by themselves, the third never switched: it stays on v1 and does not go to the one before."""
     assert fleet.deploy(bundle("v0")).exit_code == ExitCode.OK
     assert fleet.rollback("v1").exit_code == ExitCode.OK
@@ -199,7 +201,7 @@ def test_part_of_a_fleet_does_not_guess_what_the_rest_has() -> None:
     preflight.refuse_unclear(runs("d1:live"))
 
 
-def test_a_slow_link_that_still_moves_is_not_lost(fleet: Any, bundle: Make, words: Words) -> None:
+def test_line_17_a_slow_link_that_still_moves_is_not_lost(fleet: Any, bundle: Make, words: Words) -> None:
     """An upload that takes longer than silence may last: progress counts, not the total."""
     blob = os.urandom(300_000)
     digest = Sha256(hashlib.sha256(blob).hexdigest())

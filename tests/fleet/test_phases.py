@@ -58,7 +58,7 @@ def test_a_rollback_with_nowhere_to_go_changes_nothing(fleet: Any, bundle: Make,
     assert set(fleet.current().values()) == {"v1"}
 
 
-def test_a_staging_failure_on_one_host_switches_nobody(fleet: Any, bundle: Make, words: Words) -> None:
+def test_line_47_a_staging_failure_on_one_host_switches_nobody(fleet: Any, bundle: Make, words: Words) -> None:
     """Exit 1, the service unchanged; what failed is named with the end of what it said."""
     ended = fleet.deploy(bundle("v3", prepare='echo no room here; test "$DEPLOY_HOST" != web-2'))
     assert ended.exit_code == ExitCode.FAILED
@@ -70,7 +70,9 @@ def test_a_staging_failure_on_one_host_switches_nobody(fleet: Any, bundle: Make,
     assert not list(fleet.root("web-2").glob("releases/v3-*"))
 
 
-def test_an_activation_failure_returns_every_host_to_its_own_release(fleet: Any, bundle: Make, words: Words) -> None:
+def test_line_50_an_activation_failure_returns_every_host_to_its_own_release(
+    fleet: Any, bundle: Make, words: Words
+) -> None:
     """Hosts were on different releases before; each goes back to its own; exit 3."""
     two, three = bundle("v2"), bundle("v4")
     assert fleet.deploy(two, stage=fleet.stage(("web-1",))).exit_code == ExitCode.OK

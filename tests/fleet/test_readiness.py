@@ -214,7 +214,7 @@ def test_a_there_and_back_by_explicit_tags_clears_the_mark(second: Any, bundle: 
     assert set(second.current().values()) == {"v2"}
 
 
-def test_a_system_python_that_went_away_under_an_old_release(bare: Any, bundle: Make) -> None:
+def test_line_26_a_system_python_that_went_away_under_an_old_release(bare: Any, bundle: Make) -> None:
     """Found before the switch, on a host whose Python moved in an upgrade; staged again for the one that is there."""
     python = bare.folder / "old/bin" / Path(sys.executable).resolve().name
     python.parent.mkdir(parents=True)

@@ -49,7 +49,7 @@ def test_three_hosts_from_nothing_and_back(bare_fleet: Callable[..., Fleet]) -> 
     assert not any(record["event"] == "host_bytes" for record in back.records)
 
 
-def test_bare_rollback_walks_back_and_then_names_what_is_there(fleet: Callable[..., Fleet]) -> None:
+def test_line_55_bare_rollback_walks_back_and_then_names_what_is_there(fleet: Callable[..., Fleet]) -> None:
     """Each bare rollback goes one good release further back; at the end it changes nothing and says what there is."""
     made = fleet("web-1")
     (host,) = made.hosts

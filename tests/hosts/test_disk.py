@@ -73,7 +73,7 @@ def take_inodes(host: Host, leave: int = 0) -> None:
     assert os.statvfs(host.root).f_favail == leave
 
 
-def test_too_small_is_found_before_anything_is_sent(small: Callable[[str, str], Fleet]) -> None:
+def test_line_18_too_small_is_found_before_anything_is_sent(small: Callable[[str, str], Fleet]) -> None:
     """Preflight names how much is needed and how much is there, bytes and inodes; nothing was received."""
     made = small("56M", "3000")
     (host,) = made.hosts
@@ -88,7 +88,7 @@ def test_too_small_is_found_before_anything_is_sent(small: Callable[[str, str], 
 
 
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
-def test_rollback_with_nothing_left(small: Callable[[str, str], Fleet], what: str) -> None:
+def test_line_19_rollback_with_nothing_left(small: Callable[[str, str], Fleet], what: str) -> None:
     """With zero bytes or zero inodes free, probes, rollback and status still work; a deploy is refused in preflight."""
     made = small("200M", "12000")
     (host,) = made.hosts

@@ -35,7 +35,7 @@ if child.returncode == 0:
 SWALLOWS = "try: attempt(family, kind, address)\n        except OSError: pass"
 
 
-def test_hostile_environment_and_configuration(fleet: Callable[..., Fleet], trap: Trap) -> None:
+def test_line_40_hostile_environment_and_configuration(fleet: Callable[..., Fleet], trap: Trap) -> None:
     """PIP_* and proxies over SSH and on the control machine, pip.conf and sitecustomize in HOME: nothing gets out."""
     setenv = "SetEnv " + " ".join(f"{name}={value}" for name, value in hostile(trap).items())
     made = fleet("web-1", serve=False, extra=[setenv])
@@ -66,7 +66,7 @@ def test_hostile_environment_and_configuration(fleet: Callable[..., Fleet], trap
 
 
 @pytest.mark.parametrize("swallows", [True, False])
-def test_a_build_that_opens_sockets(fleet: Callable[..., Fleet], trap: Trap, *, swallows: bool) -> None:
+def test_line_37_a_build_that_opens_sockets(fleet: Callable[..., Fleet], trap: Trap, *, swallows: bool) -> None:
     """A build that calls home fails with the reason, or, swallowing the error, is built without having got out."""
     made = fleet("web-1", serve=False)
     body = SWALLOWS if swallows else "attempt(family, kind, address)"
@@ -99,7 +99,7 @@ raise SystemExit("saw: %r" % seen)
 
 
 @pytest.mark.skipif(landlock.abi() < 2, reason="this kernel offers no Landlock of ABI 2 or newer")
-def test_a_build_that_looks_around(fleet: Callable[..., Fleet]) -> None:
+def test_line_39_a_build_that_looks_around(fleet: Callable[..., Fleet]) -> None:
     """Keys in the deploy user's HOME, shared/ and the journal: a build can neither read nor write them."""
     made = fleet("web-1", serve=False)
     (host,) = made.hosts
@@ -200,7 +200,7 @@ def test_requirement_lines_that_look_elsewhere(fleet: Callable[..., Fleet], trap
     assert trap.caught == []
 
 
-def test_a_store_that_was_swapped(fleet: Callable[..., Fleet]) -> None:
+def test_line_59_a_store_that_was_swapped(fleet: Callable[..., Fleet]) -> None:
     """An archive altered in the host's store is noticed before it is used, dropped, and sent again."""
     import hashlib
 

@@ -19,7 +19,7 @@ if os.path.exists(os.path.join(os.path.dirname(os.environ["SEALED_DEPLOY_BUILD"]
 """
 
 
-def test_a_package_that_does_not_build_on_two_of_three_hosts(fleet: Callable[..., Fleet]) -> None:
+def test_line_42_a_package_that_does_not_build_on_two_of_three_hosts(fleet: Callable[..., Fleet]) -> None:
     """Nobody switches, every failing host is listed with package and log, exit is 1, the next deploy works."""
     made = fleet("web-1", "web-2", "web-3")
     made.project.release("v1")
@@ -42,7 +42,7 @@ def test_a_package_that_does_not_build_on_two_of_three_hosts(fleet: Callable[...
     assert made.live() == ["v2"] * 3
 
 
-def test_a_build_that_is_killed(fleet: Callable[..., Fleet]) -> None:
+def test_line_6_a_build_that_is_killed(fleet: Callable[..., Fleet]) -> None:
     """As the kernel does when memory is out: named as that, the release discarded, the lock free."""
     made = fleet("web-1")
     (host,) = made.hosts
@@ -62,7 +62,7 @@ def test_a_build_that_is_killed(fleet: Callable[..., Fleet]) -> None:
     made.deploy("v3")
 
 
-def test_unhealthy_on_one_host_returns_each_to_its_own_release(fleet: Callable[..., Fleet]) -> None:
+def test_line_48_unhealthy_on_one_host_returns_each_to_its_own_release(fleet: Callable[..., Fleet]) -> None:
     """Hosts on different releases before are on those again; exit 3; nobody who asked meanwhile got no answer."""
     made = fleet("web-1", "web-2", "web-3")
     made.project.release("v1")
@@ -86,7 +86,7 @@ def test_unhealthy_on_one_host_returns_each_to_its_own_release(fleet: Callable[.
     assert made.live() == ["v3"] * 3
 
 
-def test_the_first_release_ever_is_unhealthy(fleet: Callable[..., Fleet]) -> None:
+def test_line_51_the_first_release_ever_is_unhealthy(fleet: Callable[..., Fleet]) -> None:
     """There is nothing to return to, so nothing is live, as before; the release stays for inspection; exit 3."""
     made = fleet("web-1")
     (host,) = made.hosts
@@ -101,7 +101,7 @@ def test_the_first_release_ever_is_unhealthy(fleet: Callable[..., Fleet]) -> Non
     assert made.live() == ["v1"]
 
 
-def test_a_restart_that_fails_and_a_restart_that_does_nothing(fleet: Callable[..., Fleet]) -> None:
+def test_line_52_a_restart_that_fails_and_a_restart_that_does_nothing(fleet: Callable[..., Fleet]) -> None:
     """Either way the new release is not what answers: the host returns, the command or the old process is named."""
     made = fleet("web-1")
     (host,) = made.hosts
@@ -125,7 +125,7 @@ def test_a_restart_that_fails_and_a_restart_that_does_nothing(fleet: Callable[..
     is_whole(host)
 
 
-def test_restarts_fail_in_both_directions(fleet: Callable[..., Fleet]) -> None:
+def test_line_53_restarts_fail_in_both_directions(fleet: Callable[..., Fleet]) -> None:
     """Where the way back fails too, it is loud: exit 4, both causes, and status shows that a person must look."""
     made = fleet("web-1")
     made.project.release("v1")

@@ -25,7 +25,7 @@ BOUNDARIES = [
 
 
 @pytest.mark.slow
-def test_at_every_step_boundary(fleet: Callable[..., Fleet]) -> None:
+def test_line_1_at_every_step_boundary(fleet: Callable[..., Fleet]) -> None:
     """Wherever it dies the old or the new release is live and whole, exit 0 says which, and the next deploy works.
 
     After the switch the run reaches the host again, whose next host program settles what the dead one left open.

@@ -41,7 +41,7 @@ def cut(host: Host) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_cut_in_the_middle_of_the_upload(fleet: Callable[..., Fleet]) -> None:
+def test_line_10_cut_in_the_middle_of_the_upload(fleet: Callable[..., Fleet]) -> None:
     """The run ends at once with the old release live; the lock is free; the retry sends only what is missing."""
     made = fleet("web-1")
     (host,) = made.hosts
@@ -64,7 +64,7 @@ def test_cut_in_the_middle_of_the_upload(fleet: Callable[..., Fleet]) -> None:
     assert made.live() == ["v2"]
 
 
-def test_frozen_in_the_middle_of_a_build(fleet: Callable[..., Fleet]) -> None:
+def test_line_9_frozen_in_the_middle_of_a_build(fleet: Callable[..., Fleet]) -> None:
     """Silence is noticed by both sides within 30 s: the run ends, the host ends its build and frees the lock."""
     made = fleet("web-1")
     (host,) = made.hosts

@@ -77,7 +77,7 @@ def test_the_host_side_is_not_root(served: Fleet) -> None:
     assert Path(f"/proc/{pid}").stat().st_uid == host.ground.accounts.app.uid
 
 
-def test_the_app_writes_its_shared_folders_and_nothing_else(served: Fleet) -> None:
+def test_line_58_the_app_writes_its_shared_folders_and_nothing_else(served: Fleet) -> None:
     """Releases, environments, ``current``, journal, store and settings are out of its reach; shared/data is not."""
     (host,) = served.hosts
     app = host.ground.accounts.app
@@ -160,7 +160,7 @@ def modes(host: Host) -> dict[str, str]:
     return found
 
 
-def test_modes_under_any_umask(bare_fleet: Callable[..., Fleet]) -> None:
+def test_line_22_modes_under_any_umask(bare_fleet: Callable[..., Fleet]) -> None:
     """Umask 000 and 077 of the login give the very same modes, none of them writable for others."""
     made = bare_fleet("web-1", "web-2", "web-3", serve=False)
     per_host = {}

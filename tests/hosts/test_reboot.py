@@ -22,7 +22,7 @@ def made(fleet: Callable[..., Fleet]) -> Fleet:
     return one
 
 
-def test_while_it_builds(made: Fleet) -> None:
+def test_line_5_while_it_builds(made: Fleet) -> None:
     """The run ends at once, the old release serves, and the next deploy sweeps what lay there."""
     (host,) = made.hosts
     flag = held(made, "build")

@@ -24,7 +24,7 @@ GIT_TAKES = ("$(touch${IFS}pwned)", "`id`", "a;b", "current", "v\u04351")
 GIT_REFUSES = ("v9", "-rf", "../x", "HEAD", "x" * 256)
 
 
-def test_hostile_and_unknown_tags(fleet: Callable[..., Fleet]) -> None:
+def test_line_34_hostile_and_unknown_tags(fleet: Callable[..., Fleet]) -> None:
     """Whatever git would accept: a name outside the one rule, or one that is no tag, is exit 2 and contacts nobody."""
     made = fleet("web-1", serve=False)
     made.project.release("v1")
@@ -39,7 +39,7 @@ def test_hostile_and_unknown_tags(fleet: Callable[..., Fleet]) -> None:
     assert not list(made.folder.rglob("pwned"))
 
 
-def test_archives_missing_altered_and_extra(fleet: Callable[..., Fleet]) -> None:
+def test_line_36_archives_missing_altered_and_extra(fleet: Callable[..., Fleet]) -> None:
     """All three are told at once, by file, from the tag's own content; exit 2; no host contacted."""
     made = fleet("web-1", serve=False)
     vendor = made.project.folder / "vendor"
@@ -72,7 +72,7 @@ def test_settings_with_several_mistakes(fleet: Callable[..., Fleet]) -> None:
     assert untouched(made)
 
 
-def test_a_tag_that_was_moved_after_its_release(fleet: Callable[..., Fleet]) -> None:
+def test_line_30_a_tag_that_was_moved_after_its_release(fleet: Callable[..., Fleet]) -> None:
     """The same tag on another commit is refused, and both commits are named."""
     made = fleet("web-1")
     first = made.project.release("v1")
@@ -87,7 +87,7 @@ def test_a_tag_that_was_moved_after_its_release(fleet: Callable[..., Fleet]) -> 
     assert made.live() == ["v1"]
 
 
-def test_a_host_that_is_down(fleet: Callable[..., Fleet]) -> None:
+def test_line_12_a_host_that_is_down(fleet: Callable[..., Fleet]) -> None:
     """Every unreachable host is listed before any host is touched; exit 1; status goes on with the others, exit 4."""
     made = fleet("web-1", "web-2", "web-3")
     made.project.release("v1")
@@ -107,7 +107,7 @@ def test_a_host_that_is_down(fleet: Callable[..., Fleet]) -> None:
     assert made.live() == ["v1"] * 3
 
 
-def test_unknown_and_changed_host_keys(fleet: Callable[..., Fleet]) -> None:
+def test_line_11_unknown_and_changed_host_keys(fleet: Callable[..., Fleet]) -> None:
     """An unknown key is refused with its fingerprint, a changed one with a warning; both hosts are listed."""
     made = fleet("web-1", "web-2", serve=False)
     made.project.release("v1")
@@ -139,7 +139,7 @@ def test_known_hosts_with_lines_that_cannot_be_read(fleet: Callable[..., Fleet])
     assert ended.outcomes["web-1"] != "unreachable"
 
 
-def test_python_missing_and_of_another_version(fleet: Callable[..., Fleet]) -> None:
+def test_line_24_python_missing_and_of_another_version(fleet: Callable[..., Fleet]) -> None:
     """No such interpreter, or another minor version than the lock's: found in preflight, named with both versions."""
     made = fleet("web-1", "web-2", serve=False)
     made.project.release("v1")
@@ -162,7 +162,7 @@ def test_python_missing_and_of_another_version(fleet: Callable[..., Fleet]) -> N
 
 
 @pytest.mark.parametrize("what", ["folder", "foreign", "dangling"])
-def test_current_is_not_ours(fleet: Callable[..., Fleet], what: str) -> None:
+def test_line_20_current_is_not_ours(fleet: Callable[..., Fleet], what: str) -> None:
     """A real directory, or a link to somewhere else, at ``current`` is refused before any change and left as it is."""
     made = fleet("web-1", serve=False)
     (host,) = made.hosts
@@ -196,7 +196,7 @@ def test_a_root_that_is_not_there(fleet: Callable[..., Fleet]) -> None:
 
 
 @pytest.mark.parametrize("name", ["with space", "ünïcode", "long" * 30])
-def test_roots_with_unusual_names(fleet: Callable[..., Fleet], name: str) -> None:
+def test_line_25_roots_with_unusual_names(fleet: Callable[..., Fleet], name: str) -> None:
     """Spaces, other alphabets and long names of ROOT work, scripts of the virtualenv included."""
     made = fleet("web-1", serve=False)
     (host,) = made.hosts
@@ -210,7 +210,7 @@ def test_roots_with_unusual_names(fleet: Callable[..., Fleet], name: str) -> Non
     assert done.stdout == "hello, world\n"
 
 
-def test_rollback_to_what_is_not_there(fleet: Callable[..., Fleet]) -> None:
+def test_line_54_rollback_to_what_is_not_there(fleet: Callable[..., Fleet]) -> None:
     """An unknown tag is refused with the tags that are there; an incomplete release is none of them."""
     made = fleet("web-1")
     (host,) = made.hosts
@@ -242,7 +242,7 @@ def test_what_a_build_needs_is_missing(fleet: Callable[..., Fleet]) -> None:
     assert ended.sent("web-1") == 0
 
 
-def test_one_machine_under_two_names(fleet: Callable[..., Fleet]) -> None:
+def test_line_15_one_machine_under_two_names(fleet: Callable[..., Fleet]) -> None:
     """An address by name and by number: settings cannot know, the lock does; nothing is changed."""
     made = fleet("web-1", serve=False)
     (host,) = made.hosts
@@ -261,7 +261,7 @@ def test_one_machine_under_two_names(fleet: Callable[..., Fleet]) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
-def test_releases_on_another_filesystem(fleet: Callable[..., Fleet]) -> None:
+def test_line_21_releases_on_another_filesystem(fleet: Callable[..., Fleet]) -> None:
     """A rename across filesystems is none: refused before any change, with both named."""
     made = fleet("web-1", serve=False)
     (host,) = made.hosts

@@ -125,7 +125,7 @@ def django(folder: Path) -> Path:
     return folder
 
 
-def test_across_a_migration_of_a_real_django(fleet: Callable[..., Fleet], folder: Path) -> None:
+def test_line_56_across_a_migration_of_a_real_django(fleet: Callable[..., Fleet], folder: Path) -> None:
     """Shown at the deploy; refused with the list and the command that undoes it, which works; or allowed by a flag."""
     made = fleet("web-1")
     (host,) = made.hosts

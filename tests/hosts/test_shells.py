@@ -31,7 +31,7 @@ def test_login_shells(fleet: Callable[..., Fleet], shell: str) -> None:
         other.hosts[0].stop()
 
 
-def test_a_banner_and_a_noisy_bashrc(fleet: Callable[..., Fleet]) -> None:
+def test_line_14_a_banner_and_a_noisy_bashrc(fleet: Callable[..., Fleet]) -> None:
     """ANSI escapes, NUL, invalid UTF-8 and our own magic word before the program's answer do not break the framing."""
     if os.geteuid() != 0:
         pytest.skip("a .bashrc of its own needs a user of its own, and making one needs root")
@@ -75,7 +75,7 @@ def test_a_forced_command(fleet: Callable[..., Fleet], command: str, said: str) 
     assert said in ended.problems
 
 
-def test_many_connections_against_the_default_of_maxstartups(fleet: Callable[..., Fleet]) -> None:
+def test_line_13_many_connections_against_the_default_of_maxstartups(fleet: Callable[..., Fleet]) -> None:
     """Hosts behind one sshd that drops unauthenticated connections at random are all reached."""
     made = fleet("web-1", serve=False, extra=["MaxStartups 2:50:4"])
     (host,) = made.hosts

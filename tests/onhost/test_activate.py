@@ -359,7 +359,7 @@ def test_a_return_cut_short_after_a_switch_that_was_never_written_down(
     assert (current(session), runs(session)) == (old, ["v1", "v2", "v1"])
 
 
-def test_recovery_that_is_cut_off_each_time_ends(
+def test_line_8_recovery_that_is_cut_off_each_time_ends(
     session: Session, context: Context, release: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After three it restarts nothing and asks for a person, who may then deploy; the count is of that switch alone."""

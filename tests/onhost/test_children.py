@@ -347,7 +347,7 @@ def test_a_launcher_without_its_parents_word_runs_nothing(tmp_path: Path, progra
     assert (tmp_path / "ran").exists()
 
 
-def test_children_do_not_hold_the_lock(session: Session, reaped: list[int], tmp_path: Path) -> None:
+def test_line_7_children_do_not_hold_the_lock(session: Session, reaped: list[int], tmp_path: Path) -> None:
     """A service that a hook started lives on when the run is over; the lock must be free then."""
     reaped.append(start_service(session, tmp_path))
     session.lock.release()

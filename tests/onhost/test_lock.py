@@ -160,7 +160,7 @@ def test_the_lock_goes_with_its_process_even_by_kill_nine(tmp_path: Path) -> Non
         os.kill(child, 9)
 
 
-def test_the_file_is_never_deleted_and_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_line_57_the_file_is_never_deleted_and_a_link_is_not_followed(tmp_path: Path) -> None:
     """Deleting it would let two in; a planted link would let another file be written."""
     lock = Lock(tmp_path / "lock")
     lock.take({})

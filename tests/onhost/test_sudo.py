@@ -191,7 +191,7 @@ def operator(app: str, **commands: Any) -> str:
     return json.dumps({name: {"run": run.replace("APP", app)} for name, run in commands.items()})
 
 
-def test_what_sudo_would_refuse_is_known_before(ground: Ground) -> None:
+def test_line_16_what_sudo_would_refuse_is_known_before(ground: Ground) -> None:
     """Each command with the rule that is missing; nothing is run to find out."""
     mark = ground.root / "ran"
     wanted = operator(ground.app.name, restart=f"sudo -n touch {mark}", stop="sudo -n -u APP -- id -u")

@@ -50,7 +50,9 @@ def offered(need: str) -> list[Packed]:
 
 @pytest.mark.parametrize("asked", ORDERS, ids=["Django first", "Django last"])
 @pytest.mark.parametrize("need", ["django", "DJANGO", "Django>=1.0"])
-def test_any_order_and_letter_case_give_the_pinned_version(index: Folder, root: Path, asked: str, need: str) -> None:
+def test_line_41_any_order_and_letter_case_give_the_pinned_version(
+    index: Folder, root: Path, asked: str, need: str
+) -> None:
     """One Django is locked and fetched, and it is the pinned one."""
     index.offer(*offered(need))
     ask(root, asked)

@@ -20,7 +20,6 @@ from deploy.link.local import LocalPipe
 from deploy.link.pipe import Pipe
 from deploy.onhost.layout import Layout, remove_tree
 from deploy.settings import Command, Stage
-from tests.faults.program import compiled
 from tests.faults.strace import Fault
 from tests.faults.stubs import CANARY, SAY_SECRET, bundle, content
 from tests.fleet.conftest import RESTART, Fleet
@@ -115,7 +114,7 @@ class Ground:
         self.home.mkdir(exist_ok=True)
         os.environ["HOME"] = str(self.home)
         self.trace = self.folder / "trace"
-        self.fleet = Fleet(self.work, (HOST,), program=compiled(), pipe=self.plain)
+        self.fleet = Fleet(self.work, (HOST,), pipe=self.plain)
 
     @property
     def layout(self) -> Layout:

@@ -20,7 +20,7 @@ from deploy.closure import HostNeed
 from deploy.errors import Refused
 from deploy.events import Event, RunEnded
 from deploy.fleet.run import FleetRun
-from deploy.hostprogram import HostProgram, host_program
+from deploy.hostprogram import HostProgram
 from deploy.link.local import LocalPipe
 from deploy.link.pipe import LinkLost, Pipe
 from deploy.onhost import history, journal
@@ -30,6 +30,7 @@ from deploy.wire import framing
 from deploy.wire.manifest import Archive, Manifest, TreeFile
 from deploy.wire.names import Sha256
 from tests.fleet import standins
+from tests.fleet.program import compiled
 from tests.fleet.standins import digest_of
 
 TOP = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ class Fleet:
     """Called with the name of a host whose line was cut, before the run reaches it again; may raise LinkLost."""
     bytes_a_second: int = 0
     """How slow lines are; 0 is as fast as they can."""
-    program: HostProgram = field(default_factory=host_program)
+    program: HostProgram = field(default_factory=compiled)
     pipe: Callable[[str], Pipe] = LocalPipe
     """Starts the exec line of one host."""
 

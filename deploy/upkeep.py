@@ -32,7 +32,7 @@ class Term:
 
 def prune(request: Request, emit: Emit, *, free: int | None = None, wait_s: float = 0) -> RunEnded:
     """Delete old releases and what only they needed; with ``free``, the oldest until so many bytes are free."""
-    run = begin("prune", request, emit)
+    run = begin("prune", request, emit, again=f"fab prune{f' --free {free}' if free else ''}")
 
     def asked(phases: Phases) -> RunEnded:
         results = phases.each("prune", lambda host: host.prune(free))
@@ -43,8 +43,7 @@ def prune(request: Request, emit: Emit, *, free: int | None = None, wait_s: floa
         if short:
             verdict += f"; too little is free on {', '.join(short)}"
         next_step = "look for what else fills the disk: du -xsh ROOT/shared/* ROOT/releases/*" if short else ""
-        again = f"fab prune{f' --free {free}' if free else ''}"
-        return _ended(run, outcomes, results.failed, verdict, again=again, next_step=next_step)
+        return _ended(run, outcomes, results.failed, verdict, next_step=next_step)
 
     return _locked(run, wait_s, asked)
 
@@ -64,23 +63,22 @@ def pin(request: Request, tag: str, emit: Emit, *, pinned: bool, wait_s: float =
         ]
         undo = f"fab {'unpin' if pinned else 'pin'}:{tag} {run.where}" if any(results.given.values()) else ""
         verdict = f"{tag} is {word} on {how_many(len(outcomes), 'host')}"
-        return _ended(run, outcomes, results.failed, verdict, again=f"fab {verb}:{tag}", undo=undo)
+        return _ended(run, outcomes, results.failed, verdict, undo=undo)
 
     return _locked(run, wait_s, asked)
 
 
 def freeze(request: Request, reason: str, term: Term, emit: Emit, *, wait_s: float = 0) -> RunEnded:
     """Stop deploys, prunes and pins on every host of the stage until somebody thaws them or the term ends."""
-    run = begin("freeze", request, emit)
+    until = f" --until {datetime.fromtimestamp(term.until, timezone.utc):%Y-%m-%dT%H:%M:%SZ}" if term.until else ""
+    run = begin("freeze", request, emit, again=f"fab freeze {shlex.quote(reason)}{until}")
 
     def asked(phases: Phases) -> RunEnded:
         results = phases.each("freeze", lambda host: host.freeze(reason, term.until, term.for_s))
         outcomes = [HostOutcome(name, Outcome.ANSWERED, freeze_in_words(one)) for name, one in results.given.items()]
         end = f"until {utc(term.until)}" if term.until else "until somebody thaws them"
         verdict = f"{how_many(len(outcomes), 'host')} frozen {end}: {reason}"
-        until = f" --until {datetime.fromtimestamp(term.until, timezone.utc):%Y-%m-%dT%H:%M:%SZ}" if term.until else ""
-        again = f"fab freeze {shlex.quote(reason)}{until}"
-        return _ended(run, outcomes, results.failed, verdict, again=again, undo=f"fab thaw {run.where}")
+        return _ended(run, outcomes, results.failed, verdict, undo=f"fab thaw {run.where}")
 
     return _locked(run, wait_s, asked)
 
@@ -95,7 +93,7 @@ def thaw(request: Request, emit: Emit, *, wait_s: float = 0) -> RunEnded:
             HostOutcome(name, Outcome.ANSWERED, f"was {freeze_in_words(one)}" if one else "was not frozen")
             for name, one in results.given.items()
         ]
-        return _ended(run, outcomes, results.failed, f"{how_many(len(outcomes), 'host')} not frozen", again="fab thaw")
+        return _ended(run, outcomes, results.failed, f"{how_many(len(outcomes), 'host')} not frozen")
 
     return _locked(run, wait_s, asked)
 
@@ -111,7 +109,10 @@ def _locked(run: FleetRun, wait_s: float, asked: Callable[[Phases], RunEnded]) -
         phases.lock(wait_s or run.stage.wait_s)
         return asked(phases)
 
-    return run.guard(guarded)
+    ended = run.guard(guarded)
+    if ended.exit_code == ExitCode.BUG and run.phases.bugs:
+        raise run.phases.bugs[0]
+    return ended
 
 
 def _ended(
@@ -120,18 +121,25 @@ def _ended(
     failed: Mapping[str, HostOutcome],
     verdict: str,
     *,
-    again: str,
     next_step: str = "",
     undo: str = "",
 ) -> RunEnded:
-    """Tell what was done, and of the hosts where it failed the command that asks them again: what is done stays."""
+    """Tell what was done, and of the hosts where it failed the commands that show and mend that: what is done stays."""
     every = [*outcomes, *failed.values()]
     steps = [next_step, next_steps(failed.values())]
     if failed:
-        verdict = f"{run.verb} FAILED on {', '.join(failed)}; {verdict}, and nothing else changed"
-        steps.append(f"{again} {run.on(list(failed))}")
+        on = run.on(list(failed))
+        verdict = (
+            f"{run.verb} {'was interrupted' if run.phases.stopping else 'FAILED'} on {', '.join(failed)}; {verdict}"
+        )
+        steps += [f"fab log {on}  # what was done there before it failed", f"{run.command} {on}"]
     code = ExitCode.FAILED if any(outcome.cause for outcome in every) else ExitCode.OK
-    return run.ended(every, verdict, code=code, next_step="\n".join(filter(None, steps)), undo=undo if outcomes else "")
+    if failed and run.phases.stopping:
+        code = ExitCode.INTERRUPTED
+    elif run.phases.bugs:
+        code = ExitCode.BUG
+    next_step = "\n".join(filter(None, steps))
+    return run.ended(every, verdict, code=code, next_step=next_step, undo=undo if outcomes else "")
 
 
 def _pruned(name: str, found: Mapping[str, Any], free: int | None) -> HostOutcome:

@@ -77,7 +77,8 @@ class Fanout:
     @property
     def stopping(self) -> bool:
         """Whether Ctrl-C came; one that was held back counts from when the main thread asks."""
-        if self._signals.caught and threading.current_thread() is threading.main_thread():
+        held = self._signals.caught and threading.current_thread() is threading.main_thread()
+        if held and not self._stopping:  # a second one is for the next wait, which it ends
             self._signals.caught = False
             self._stop()
         return self._stopping
@@ -104,6 +105,7 @@ class Fanout:
                 futures = {host.name: pool.submit(what, host) for host in hosts}
                 self._wait(list(futures.values()))
             except KeyboardInterrupt:
+                self._between = False  # whoever waits for the calls to end may be interrupted as well
                 for host in hosts:
                     host.close()  # every waiting call ends with a lost line
                 raise
@@ -126,6 +128,8 @@ class Fanout:
             time.sleep(seconds)
             self._signals.hold()
         except KeyboardInterrupt:
+            if self._stopping:
+                raise
             self._stop()
         finally:
             self._step_over()

@@ -93,10 +93,7 @@ class Phases:
     def each(self, name: str, what: Callable[[Host], T]) -> Results[T]:
         """Do one thing on every host; one that fails keeps no other from it."""
         with step(self._emit, name):
-            results = self._each(what)
-            if self._fanout.stopping:
-                raise self._stopped(name, results.failed)
-            return results
+            return self._each(what)
 
     def switch(
         self, releases: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], strategy: Strategy
@@ -115,6 +112,11 @@ class Phases:
         for name, spared in results.given.items():
             for release, why in spared.items():
                 self._emit(Notice(f"{release} is due but still in use, and kept: {why}", name))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether Ctrl-C came."""
+        return self._fanout.stopping
 
     @property
     def bugs(self) -> list[Exception]:
@@ -171,12 +173,12 @@ class Phases:
 
 def _recovered(found: Mapping[str, Any]) -> str:
     if found.get("do") == "end":
-        return f"ended {len(found['pids'])} processes of a {found['kind']} it left running"
+        return f"ended {len(found.get('pids', ()))} processes of a {found.get('kind')} it left running"
     if found.get("do") == "sweep":
-        return f"deleted {found['release']}, which was half made"
+        return f"deleted {found.get('release')}, which was half made"
     if "outcome" in found:
-        return f"the unconfirmed switch to {found['release']} was settled: {found['outcome']}"
-    return f"{found['do']} {found['release']} ({found['why']})"
+        return f"the unconfirmed switch to {found.get('release')} was settled: {found['outcome']}"
+    return f"{found.get('do')} {found.get('release')} ({found.get('why')})"
 
 
 def _spared(pruned: Mapping[str, Any]) -> dict[str, str]:

@@ -44,12 +44,15 @@ class FleetRun:
         tag: str | None = None,
         release: str | None = None,
         job: str = "",
+        again: str = "",
     ) -> None:
         self.verb, self.stage, self.emit, self.tag, self.release = verb, stage, emit, tag, release
         self.strategy = stage.waves if verb in stage.waves.on and not dry else ALL_AT_ONCE
         named = ",".join(host.name for host in stage.hosts)
         self.where = f"--stage {stage.name}" + (f" --hosts {named}" if narrowed else "")
         self._dry, self._skip_unreachable, self._narrowed = dry, skip_unreachable, narrowed
+        self.command = again or (f"fab {verb}:{tag}" if tag else f"fab {verb}")
+        """What was typed, but for the options that name hosts."""
         self._began = time.monotonic()
         self._open = open_pipe
         run_id = secrets.token_hex(8)
@@ -122,7 +125,7 @@ class FleetRun:
     ) -> RunEnded:
         """Tell every host's outcome and the closing block."""
         outcomes = self._with_skipped(outcomes)
-        if self._dry:
+        if self._dry and code is None:
             verdict = (
                 "dry run, no host was contacted: tag, settings and closure are in order (fab check asks the hosts)"
             )
@@ -131,7 +134,7 @@ class FleetRun:
         if self.phases.skipped:
             away = [outcome.host for outcome in self.phases.skipped]
             verdict += f"; left out, because they cannot be reached: {', '.join(away)}"
-            next_step = f"{next_step}\n{self._command()} {self.on(away)}  # when they can be reached".strip()
+            next_step = f"{next_step}\n{self.command} {self.on(away)}  # when they can be reached".strip()
         for host in self.phases.hosts:
             self.emit(HostCost(host.name, **asdict(host.counters)))
         for outcome in outcomes:
@@ -168,11 +171,11 @@ class FleetRun:
             code = ExitCode.BUG
         steps = next_steps(outcomes).splitlines() + self._without_these(outcomes)
         if stopped.answers and self.tag:
-            steps.append(f"{self._command()} {self.where}  # goes on with the hosts that it is not live on")
+            steps.append(f"{self.command} {self.where}  # goes on with the hosts that it is not live on")
         if code in (ExitCode.MIXED, ExitCode.INTERRUPTED):
             steps.append(f"fab status {self.where}")
         if not steps:
-            steps.append(f"{self._command()} {self.where}  # again: there is nothing to clean up")
+            steps.append(f"{self.command} {self.where}  # again: there is nothing to clean up")
         served = any(host.current for host in self.phases.hosts)
         ending = {
             ExitCode.FAILED: f"stopped at {stopped.step}: {NO_CHANGE}",
@@ -201,13 +204,10 @@ class FleetRun:
         named = self.verb in ("deploy", "rollback") and not self.phases.skipped
         if not named or not others or len(others) == len(outcomes):
             return []
-        return [f"{self._command()} {self.on(others)}  # without it"]
+        return [f"{self.command} {self.on(others)}  # without it"]
 
     def _what(self) -> str:
         return f"{self.verb} of {self.tag}" if self.tag else self.verb
-
-    def _command(self) -> str:
-        return f"fab {self.verb}:{self.tag}" if self.tag else f"fab {self.verb}"
 
     def _exec_line(self, host: Host) -> str:
         return launch.exec_line(host.settings.python, self._run.program_sha256, host.settings.root)

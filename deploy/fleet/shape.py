@@ -149,6 +149,10 @@ _switched = {
 _recorded = _like("migrations", known=_or_none(_names), current=_or_none(_names), applied=_names)
 
 
+def _several(value: Any) -> bool:
+    return isinstance(value, list | dict)
+
+
 def _command(value: Any) -> bool:
     return _text(value) or _names(value)
 
@@ -166,19 +170,26 @@ _record = _like(
     "record", what=_text, seq=_count, at=_or_none(_time), run=_or_none(_text),
     **{"by?": _or_none(_text), "address?": _or_none(_text), "job?": _or_none(_text)},
 )  # fmt: skip
+_recovery = _like(
+    "recovery",
+    **{
+        "do?": _text, "release?": _or_none(_text), "why?": _text, "kind?": _text, "pids?": _each(_count),
+        "outcome?": _text,
+    },
+)  # fmt: skip
 _ENDING: Mapping[str, Check] = {
     "outcome": _text, "release": _or_none(_release), "from": _or_none(_release), "cause": _text, "proof": _text,
 }  # fmt: skip
 _ANSWERS: Mapping[str, Mapping[str, Check]] = {
     "hello": {"facts": _facts},
-    "lock": {"facts": _facts, "seq?": _count},
+    "lock": {"facts": _facts, "seq": _count, "recovered": _each(_recovery), "freeze?": _or_none(_freeze)},
     "resume": {"facts": _facts, "seq": _count, "ending": _like("ending", **_ENDING)},
     "offer": {"need": _each(_digest), "problems": _names},
     "activate": _switched,
     "return": _switched,
     "probe": {"live": _or_none(_text), "well": _flag},
     "verify": {"differences": _by_name(_names)},
-    "stage": {"facts": _like("facts")},
+    "stage": {"facts": _like("facts", **{"packages?": _several, "sealed?": _text, "attempts?": _by_name(_names)})},
     "ready": {"problems": _each(_problem), "settings": _settings, "migrations": _recorded},
     "migrations": {
         "known": _or_none(_names), "pending": _or_none(_names), "failed": _or_none(_text), "log": _names,

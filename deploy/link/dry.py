@@ -85,7 +85,7 @@ def _facts(host: HostSettings, _: Mapping[str, Any]) -> dict[str, Any]:
         "problems": [],
         "pending": [],
     }
-    return {"facts": facts, "recovered": []}
+    return {"facts": facts, "recovered": [], "seq": 1}
 
 
 def _offered(_: HostSettings, __: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,11 +97,12 @@ def _activated(_: HostSettings, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _yes(_: HostSettings, __: Mapping[str, Any]) -> dict[str, Any]:
-    return {"facts": {}, "pruned": [], "in_use": []}
+    return {"facts": {}, "pruned": [], "kept": {}, "in_use": [], "free": 0}
 
 
 def _no_migrations(_: HostSettings, __: Mapping[str, Any]) -> dict[str, Any]:
-    return {"known": None, "pending": None, "failed": None, "recorded": {"known": None, "current": None, "applied": []}}
+    nothing: dict[str, Any] = {"known": None, "current": None, "applied": []}
+    return {"known": None, "pending": None, "failed": None, "log": [], "undo": [], "recorded": nothing}
 
 
 _ANSWERS: Mapping[str, Callable[[HostSettings, Mapping[str, Any]], dict[str, Any]]] = {

@@ -279,6 +279,9 @@ def keep_previous(session: Session) -> None:
                 switch.point(layout, layout.previous, target)
         else:
             unlink_if_there(layout.previous)
+    except (OSError, switch.NotSwitched) as error:
+        session.tell("previous", "warned", str(error))
+    try:
         switch.mend_spares(layout, complete)  # one that was exchanged in, then switched away from with room, has none
     except (OSError, switch.NotSwitched) as error:
         session.tell("previous", "warned", str(error))

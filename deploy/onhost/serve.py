@@ -10,7 +10,7 @@ says that no switch is open on this host. Between them go events and heartbeats.
     offer    manifest, target, host_needs     -> need, problems
     (blobs)  {"t": "blob", sha256, size, zlib}, then B frames; {"t": "blobs-end"} -> received
     stage                                     -> facts of the release
-    ready    release                          -> problems, and of a release that is whole settings, tag, migrations
+    ready    release                          -> problems, the settings that its marker holds, recorded migrations
     hooks    release, point, once, verb       -> ran
     migrations  release, texts, undo, target  -> known, pending, failed; what the journal knows; how to undo
     record   release, known, unapplied        -> written down

@@ -89,7 +89,9 @@ def test_between_two_steps_of_a_switch_it_counts_at_the_next() -> None:
             assert asked == [1]
             assert fanout.each(hosts, lambda host: host.name).given  # finished first
             os.kill(os.getpid(), signal.SIGINT)
+            assert fanout.stopping  # asking does not take the second one, which stops now
             with pytest.raises(KeyboardInterrupt):
-                fanout.each(hosts, lambda _: time.sleep(0.2))
-        assert hosts[0].closed
+                fanout.rest(30) if then == "rests" else fanout.each(hosts, lambda _: time.sleep(0.2))
+            assert asked == [1]
+        assert hosts[0].closed == (then == "asked")
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -384,11 +384,35 @@ def test_whatever_a_host_tells_every_sink_is_sound(step: str, detail: str, state
         json.loads(out.getvalue())
 
 
+def _with_one_leaf_exchanged(value: Any, other: Any, number: int) -> Any:
+    """The same structure, with the nth thing in it, in the order of a walk, being another."""
+    count = -1
+
+    def walk(one: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == number and count:
+            return other
+        if isinstance(one, dict):
+            return {key: walk(inner) for key, inner in one.items()}
+        return [walk(inner) for inner in one] if isinstance(one, list) else one
+
+    return walk(value)
+
+
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200, deadline=None)
-@given(st.sampled_from([*sorted(shape._ANSWERS), "other"]), _JSON, _JSON)
-def test_whatever_is_answered_is_believed_or_named(op: str, facts: Any, more: Any) -> None:
-    """No answer, however it is made, raises anything but Misshapen."""
-    for value in ({"ok": True, "facts": facts, "need": more, "error": more}, {"ok": False, "error": facts}):
+@given(st.sampled_from([*sorted(shape._ANSWERS), "other"]), st.data())
+def test_whatever_is_answered_is_believed_or_named(op: str, data: st.DataObject) -> None:
+    """No answer, however it is made, raises anything but Misshapen; one field of a true one is anything at all."""
+    facts, more = data.draw(_JSON), data.draw(_JSON)
+    true = ANSWERS.get(op, {"facts": GOOD, "seq": 1, "recovered": []})
+    one = _with_one_leaf_exchanged(true, more, data.draw(st.integers(0, 40)))
+    for value in (
+        {"ok": True, "facts": facts, "need": more, "error": more},
+        {"ok": False, "error": facts},
+        {"ok": True, **true, data.draw(st.sampled_from(sorted(true))): more},
+        {"ok": True, **one},
+    ):
         with contextlib.suppress(shape.Misshapen):
             shape.checked(op, value)
 

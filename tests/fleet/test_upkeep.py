@@ -16,7 +16,7 @@ import pytest
 
 from deploy import pipeline, upkeep
 from deploy.errors import ExitCode
-from deploy.events import Notice
+from deploy.events import Notice, RunEnded
 from deploy.fleet import locking
 from deploy.fleet.host import Host
 from deploy.onhost.journal import read
@@ -173,6 +173,52 @@ def test_what_fails_on_one_host_is_done_on_the_others_and_told(
         assert [bool(fleet.history(name).freeze) for name in fleet.names] == [True, False, True]
     finally:
         assert upkeep.thaw(request_, fleet.events.append).exit_code == 0
+
+
+def test_ctrl_c_while_one_host_works_loses_nothing_that_was_done(
+    fleet: Any, request_: Request, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 130; hosts that froze are told as frozen, with the way back, and the other one is to be looked at."""
+    true, frozen = Host.freeze, set[str]()
+
+    def freeze(host: Host, *terms: Any) -> dict[str, Any]:
+        if host.name == "web-2":
+            eventually(lambda: len(frozen) == 2)
+            os.kill(os.getpid(), signal.SIGINT)
+            eventually(lambda: any("interrupted" in text for text in notices(fleet)))
+            time.sleep(0.5)  # its line is let go
+        answer = true(host, *terms)
+        frozen.add(host.name)
+        return answer
+
+    monkeypatch.setattr(Host, "freeze", freeze)
+    ended = upkeep.freeze(request_, "audit", upkeep.Term(), fleet.events.append)
+    monkeypatch.setattr(Host, "freeze", true)
+    try:
+        assert ended.exit_code == ExitCode.INTERRUPTED
+        assert words(ended) == {"web-1": "answered", "web-2": "failed", "web-3": "answered"}
+        assert ended.verdict.startswith("freeze was interrupted on web-2; 2 hosts frozen")
+        assert "fab log --stage test --hosts web-2  # what was done there" in ended.next_step
+        assert ended.undo == "fab thaw --stage test"
+    finally:
+        assert upkeep.thaw(request_, fleet.events.append).exit_code == 0
+
+
+def test_a_bug_of_this_side_is_told_and_raised(
+    fleet: Any, request_: Request, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the closing block, so that its report is saved: never an ordinary failure."""
+
+    def thaw(host: Host) -> None:
+        if host.name == "web-2":
+            raise KeyError("oops")
+
+    monkeypatch.setattr(Host, "thaw", thaw)
+    with pytest.raises(KeyError, match="oops"):
+        upkeep.thaw(request_, fleet.events.append)
+    (ended,) = [event for event in fleet.events if isinstance(event, RunEnded)]
+    assert ended.exit_code == ExitCode.BUG
+    assert words(ended) == {"web-1": "answered", "web-2": "failed", "web-3": "answered"}
 
 
 def test_a_prune_for_space_that_cannot_be_had_says_what_keeps_the_rest(

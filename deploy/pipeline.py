@@ -94,6 +94,7 @@ def deploy(
         emit(FleetStep("trust", "done", f"{resolved.tag} is signed by {' and '.join(signers)}"))
     with _packed(emit, repository, resolved, stage.vendor_store) as bundle:
         named = {"tag": resolved.tag, "release": bundle.manifest.release_id}
+        named["again"] = f"fab deploy:{resolved.tag}{' --restage' if restage else ''}"
         run = _run("deploy", request, stage, emit, skip_unreachable=skip_unreachable, **named)
         return run.guard(lambda phases: _deploy(run, phases, bundle, restage=restage, wait_s=wait_s or stage.wait_s))
 
@@ -114,7 +115,8 @@ def rollback(
     stage = _stage(request)
     stage = replace(stage, migrations="warn") if allow_migrations else stage
     _tag_name(tag)
-    run = begin("rollback", request, emit, stage, tag=tag, skip_unreachable=skip_unreachable)
+    again = f"fab rollback{f':{tag}' if tag else ''}{' --allow-migrations' if allow_migrations else ''}"
+    run = begin("rollback", request, emit, stage, tag=tag, skip_unreachable=skip_unreachable, again=again)
 
     @contextmanager
     def pack_again(lost: str) -> Generator[Bundle, None, None]:
@@ -185,7 +187,7 @@ def prove(request: Request, root: Path, requirements: str, targets: Sequence[str
     closed = closure.examine(closure.WorkTree(root), requirements, targets)
     lock, host_needs = closed.lock, closure.host_needs(closed)
     manifest = here.bare_manifest("prove", requirements, plan.targets(lock), plan.archives(lock))
-    run = begin("prove", request, emit, stage)
+    run = begin("prove", request, emit, stage, again="fab vendor.prove")
 
     def read(digest: Sha256) -> bytes:
         return (root / "vendor" / manifest.archives[digest].name).read_bytes()

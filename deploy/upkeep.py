@@ -61,7 +61,9 @@ def pin(request: Request, tag: str, emit: Emit, *, pinned: bool, wait_s: float =
             HostOutcome(name, Outcome.ANSWERED, f"{', '.join(releases[name])} {word}" if now else f"was {word} already")
             for name, now in results.given.items()
         ]
-        undo = f"fab {'unpin' if pinned else 'pin'}:{tag} {run.where}" if any(results.given.values()) else ""
+        moved = [name for name, now in results.given.items() if now]
+        where = run.where if len(moved) == len(phases.hosts) else run.on(moved)
+        undo = f"fab {'unpin' if pinned else 'pin'}:{tag} {where}" if moved else ""
         verdict = f"{tag} is {word} on {how_many(len(outcomes), 'host')}"
         return _ended(run, outcomes, results.failed, verdict, undo=undo)
 
@@ -129,17 +131,20 @@ def _ended(
     steps = [next_step, next_steps(failed.values())]
     if failed:
         on = run.on(list(failed))
-        verdict = (
-            f"{run.verb} {'was interrupted' if run.phases.stopping else 'FAILED'} on {', '.join(failed)}; {verdict}"
-        )
-        steps += [f"fab log {on}  # what was done there before it failed", f"{run.command} {on}"]
+        unknown = all(outcome.outcome is Outcome.UNKNOWN for outcome in failed.values())
+        how = "was interrupted" if run.phases.stopping else "is UNKNOWN" if unknown else "FAILED"
+        verdict = f"{run.verb} {how} on {', '.join(failed)}; {verdict}"
+        steps += [f"fab log {on}  # what was done there", f"{run.command} {on}"]
     code = ExitCode.FAILED if any(outcome.cause for outcome in every) else ExitCode.OK
+    if any(outcome.outcome is Outcome.UNKNOWN for outcome in every):
+        code = ExitCode.MIXED
     if failed and run.phases.stopping:
         code = ExitCode.INTERRUPTED
     elif run.phases.bugs:
         code = ExitCode.BUG
     next_step = "\n".join(filter(None, steps))
-    return run.ended(every, verdict, code=code, next_step=next_step, undo=undo if outcomes else "")
+    may_be_done = any(outcome.outcome is not Outcome.FAILED for outcome in every)
+    return run.ended(every, verdict, code=code, next_step=next_step, undo=undo if may_be_done else "")
 
 
 def _pruned(name: str, found: Mapping[str, Any], free: int | None) -> HostOutcome:

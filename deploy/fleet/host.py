@@ -22,6 +22,8 @@ from deploy.wire import names
 from deploy.wire.manifest import Manifest
 from deploy.wire.names import Sha256
 
+UPKEEP = ("prune", "pin", "unpin", "freeze", "thaw")
+"""Verbs that change what lies on a host, and nothing that is live."""
 COMEBACKS = 3
 """How often one request is asked over a new line; a host that loses every line is unknown."""
 
@@ -223,6 +225,8 @@ class Host:
             )
         if self.confirmed:
             return HostOutcome(self.name, Outcome.LIVE, f"{self.confirmed}, confirmed")
+        if self.run.verb in UPKEEP and self._contact.seq is not None:
+            return HostOutcome(self.name, Outcome.UNKNOWN, self._may_be_done)
         return HostOutcome(self.name, Outcome.UNCHANGED, self.serves)
 
     def broken(self, bug: Exception) -> HostOutcome:
@@ -307,6 +311,10 @@ class Host:
         return f"still serves {self.current}" if self.current else "nothing live, as before"
 
     @property
+    def _may_be_done(self) -> str:
+        return f"whether {self.run.verb} was done there is not known; {self.serves}"
+
+    @property
     def _where(self) -> str:
         """The options that name this host alone."""
         return f"--stage {self.run.stage} --hosts {shlex.quote(self.name)}"
@@ -325,7 +333,10 @@ class Host:
                 f"line lost: {error.why}",
                 f"fab status {self._where}",
             )
-        return HostOutcome(self.name, Outcome.FAILED, self.serves, op, f"line lost: {error.why}", error.next_step)
+        cause = f"line lost: {error.why}"
+        if op in UPKEEP:
+            return HostOutcome(self.name, Outcome.UNKNOWN, self._may_be_done, op, cause, error.next_step)
+        return HostOutcome(self.name, Outcome.FAILED, self.serves, op, cause, error.next_step)
 
     def _overtaken(self, cause: str) -> HostOutcome:
         """Somebody else was faster than this run's new line: nothing more is asked of this host."""

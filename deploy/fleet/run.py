@@ -12,7 +12,7 @@ from deploy.errors import DeployError, ExitCode
 from deploy.events import Emit, HostCost, HostEnded, Notice, RunEnded
 from deploy.fleet.contact import Opener, Run
 from deploy.fleet.fanout import Results
-from deploy.fleet.host import Host
+from deploy.fleet.host import UPKEEP, Host
 from deploy.fleet.outcomes import HostOutcome, Outcome, Stopped, exit_code, next_steps, problems
 from deploy.fleet.phases import Phases
 from deploy.link import launch
@@ -52,7 +52,7 @@ class FleetRun:
         self.where = f"--stage {stage.name}" + (f" --hosts {named}" if narrowed else "")
         self._dry, self._skip_unreachable, self._narrowed = dry, skip_unreachable, narrowed
         self.command = again or (f"fab {verb}:{tag}" if tag else f"fab {verb}")
-        """What was typed, but for the options that name hosts."""
+        """What was typed, but for the options that name hosts and the wait for a lock."""
         self._began = time.monotonic()
         self._open = open_pipe
         run_id = secrets.token_hex(8)
@@ -105,12 +105,9 @@ class FleetRun:
             return ended
         except KeyboardInterrupt:
             left = [host.left() for host in self.phases.hosts]
-            return self.ended(
-                left,
-                f"{self._what()} was interrupted; {_left_in_place(left)}",
-                code=ExitCode.INTERRUPTED,
-                next_step=f"fab status {self.where}",
-            )
+            look = f"fab {'log' if self.verb in UPKEEP else 'status'} {self.where}"
+            verdict = f"{self._what()} was interrupted; {_left_in_place(left)}"
+            return self.ended(left, verdict, code=ExitCode.INTERRUPTED, next_step=look)
         finally:
             self.phases.close()
 
@@ -229,7 +226,7 @@ def _hindrance(outcomes: Sequence[HostOutcome]) -> str:
 
 def _left_in_place(outcomes: Sequence[HostOutcome]) -> str:
     if any(o.outcome in (Outcome.LIVE, Outcome.UNKNOWN, Outcome.STUCK) for o in outcomes):
-        return "what is live where stands above"
+        return "what is known of each host stands above"
     if any(o.outcome is Outcome.RETURNED for o in outcomes):
         return BACK
     return f"nothing was switched, {NO_CHANGE}; what hosts received stays and is not sent again"

@@ -259,7 +259,7 @@ def test_ctrl_c_after_the_confirm_names_what_is_live(
     assert ended.exit_code == ExitCode.INTERRUPTED
     assert words(ended) == dict.fromkeys(fleet.names, "live")
     assert all(host.detail.startswith("v2-") for host in ended.hosts)
-    assert "what is live where stands above" in ended.verdict
+    assert "what is known of each host stands above" in ended.verdict
 
 
 @pytest.mark.parametrize("method", ["stage", "activate", "hooks"])

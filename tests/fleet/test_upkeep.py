@@ -132,7 +132,9 @@ def test_a_host_left_unsettled_is_settled_though_frozen(fleet: Any, request_: Re
         upkeep.thaw(request_, fleet.events.append)
 
 
-def test_a_tag_is_pinned_on_every_host_or_on_none(fleet: Any, request_: Request, bundle: Make, words: Words) -> None:
+def test_a_tag_is_pinned_on_every_host_or_on_none(
+    fleet: Any, request_: Request, bundle: Make, words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A host without it stops the whole; pinned, it outlives any prune; the answer names the way back."""
     assert fleet.deploy(bundle("v21"), stage=fleet.stage(("web-1",))).exit_code == 0
     ended = upkeep.pin(request_, "v21", fleet.events.append, pinned=True)
@@ -149,6 +151,12 @@ def test_a_tag_is_pinned_on_every_host_or_on_none(fleet: Any, request_: Request,
     assert any("pinned by tester" in line for line in ended.hosts[0].detail.splitlines())
     assert upkeep.pin(request_, "v1", fleet.events.append, pinned=False).exit_code == 0
     assert upkeep.pin(request_, "v1", fleet.events.append, pinned=False).undo == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(upkeep, "begin", lambda verb, *_, **named: fleet.run(verb, fleet.stage(("web-2",)), **named))
+        assert upkeep.pin(request_, "v1", fleet.events.append, pinned=True).exit_code == 0
+    ended = upkeep.pin(request_, "v1", fleet.events.append, pinned=True)
+    assert ended.undo == "fab unpin:v1 --stage test --hosts web-1,web-3"
+    assert upkeep.pin(request_, "v1", fleet.events.append, pinned=False).exit_code == 0
 
 
 def test_what_fails_on_one_host_is_done_on_the_others_and_told(
@@ -196,10 +204,28 @@ def test_ctrl_c_while_one_host_works_loses_nothing_that_was_done(
     monkeypatch.setattr(Host, "freeze", true)
     try:
         assert ended.exit_code == ExitCode.INTERRUPTED
-        assert words(ended) == {"web-1": "answered", "web-2": "failed", "web-3": "answered"}
+        assert words(ended) == {"web-1": "answered", "web-2": "unknown", "web-3": "answered"}
         assert ended.verdict.startswith("freeze was interrupted on web-2; 2 hosts frozen")
         assert "fab log --stage test --hosts web-2  # what was done there" in ended.next_step
         assert ended.undo == "fab thaw --stage test"
+    finally:
+        assert upkeep.thaw(request_, fleet.events.append).exit_code == 0
+
+
+def test_a_line_lost_before_the_answer_is_unknown(fleet: Any, request_: Request, words: Words) -> None:
+    """Exit 4: it may be frozen, and is; the way back is told all the same, and what shows it."""
+    cuts = dict.fromkeys(fleet.names, ("answer", "freeze"))
+    run = fleet.run("freeze", fleet.stage(), cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upkeep, "begin", lambda *_, **__: run)
+        ended = upkeep.freeze(request_, "audit", upkeep.Term(), fleet.events.append)
+    try:
+        assert ended.exit_code == ExitCode.MIXED
+        assert words(ended) == dict.fromkeys(fleet.names, "unknown")
+        assert ended.verdict.startswith("freeze is UNKNOWN on web-1, web-2, web-3")
+        assert "fab log" in ended.next_step
+        assert ended.undo == "fab thaw --stage test"
+        assert all(fleet.history(name).freeze for name in fleet.names)
     finally:
         assert upkeep.thaw(request_, fleet.events.append).exit_code == 0
 
@@ -218,7 +244,7 @@ def test_a_bug_of_this_side_is_told_and_raised(
         upkeep.thaw(request_, fleet.events.append)
     (ended,) = [event for event in fleet.events if isinstance(event, RunEnded)]
     assert ended.exit_code == ExitCode.BUG
-    assert words(ended) == {"web-1": "answered", "web-2": "failed", "web-3": "answered"}
+    assert words(ended) == {"web-1": "answered", "web-2": "unknown", "web-3": "answered"}
 
 
 def test_a_prune_for_space_that_cannot_be_had_says_what_keeps_the_rest(

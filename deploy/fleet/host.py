@@ -324,16 +324,16 @@ class Host:
         return HostOutcome(self.name, outcome, "not changed", "connect", error.why, error.next_step)
 
     def _lost(self, op: str, error: LinkLost) -> HostOutcome:
+        cause = f"line lost: {error.why}"
         if self.may_have_switched:
             return HostOutcome(
                 self.name,
                 Outcome.UNKNOWN,
                 "it settles by itself: keeps a healthy release, returns from another",
                 op,
-                f"line lost: {error.why}",
+                cause,
                 f"fab status {self._where}",
             )
-        cause = f"line lost: {error.why}"
         if op in UPKEEP:
             return HostOutcome(self.name, Outcome.UNKNOWN, self._may_be_done, op, cause, error.next_step)
         return HostOutcome(self.name, Outcome.FAILED, self.serves, op, cause, error.next_step)

@@ -28,7 +28,6 @@ from deploy.onhost.layout import Layout, remove_tree
 from deploy.settings import ALL_AT_ONCE, Command, Deadlines, Health, HostSettings, Stage, Strategy, Trust
 from deploy.wire import framing
 from deploy.wire.manifest import Archive, Manifest, TreeFile
-from deploy.wire.names import Sha256
 from tests.fleet import standins
 from tests.fleet.program import compiled
 from tests.fleet.standins import digest_of
@@ -318,7 +317,7 @@ def bundle() -> Callable[..., Bundle]:
 
     def make(tag: str, by_level: dict[str, Any] | None = None, **hooks: Any) -> Bundle:
         content = f"VERSION = {tag!r}\n".encode()
-        digest = Sha256(hashlib.sha256(content).hexdigest())
+        digest = digest_of(content)
         by_level = {level: filled(points) for level, points in (by_level or {"app": hooks}).items()}
         settings = {
             "requirements": "app", "python": target.python, "shared": {"dirs": [], "files": []}, "env_files": [],
